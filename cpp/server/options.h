@@ -1,0 +1,46 @@
+// What the control plane may set, with defaults. Plain data; knows no mechanism.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "grpc/options.h"
+
+namespace loader::server {
+
+struct ServerOptions {
+  uint32_t shards = 1;
+  grpc::Options grpc;
+  int64_t busy_poll_us = 0;
+  uint64_t arena_bytes = 64ull << 20;     // each direction of each channel
+  uint64_t inline_payload_bytes = 16384;  // above it a payload travels through the arena
+  uint64_t channel_backlog_bytes = 8ull << 20;  // a host that reads nothing: over it, it is killed
+  int64_t admin_timeout_ms = 30'000;            // an admin call the control plane never answers
+};
+
+enum class Isolation { kProcess, kInline };
+
+struct EngineOptions {
+  uint32_t slots = 1;      // of each instance
+  uint32_t threads = 1;
+  int64_t admission_wait_ms = 1'000;
+  uint32_t queue_limit = 1'024;
+  int64_t call_timeout_ms = 30'000;
+  int64_t create_timeout_ms = 30'000;
+  int64_t destroy_timeout_ms = 10'000;
+  int64_t init_timeout_ms = 300'000;
+  int64_t host_timeout_ms = 10'000;
+  int64_t hang_grace_ms = 5'000;
+  int64_t idle_timeout_ms = 0;  // 0: never
+  uint64_t session_window_bytes = 64 << 10;
+  uint32_t session_window_records = 256;
+  Isolation isolation = Isolation::kProcess;
+  bool is_default = true;       // the version that an empty Target.version means
+  std::string language;         // "python" or "native", for Describe and logs
+  std::string directory;        // absolute path of the wrapper's folder
+  std::string config_json = "{}";
+  std::string declaration_json;  // what Describe says before an instance is ready
+};
+
+}  // namespace loader::server
