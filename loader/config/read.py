@@ -1,0 +1,113 @@
+"""Text → ServiceConfig, or one error that lists every mistake with its line and the nearest known key.
+
+Knows pydantic's error list; refuses to know files and centers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from loader.config.document import Document, parse_document
+from loader.config.document import Path as KeyPath
+from loader.config.schema import ServiceConfig
+from loader.errors import BadConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+def read_config(text: str, origin: str, environment: Mapping[str, str] | None = None) -> ServiceConfig:
+    """The configuration in `text`; `origin` is its file. Wrapper, interpreter and key files are made absolute.
+
+    Raises: BadConfigError, one line for each mistake: file, line, key, value seen, what to write.
+    """
+    document = parse_document(text, origin, os.environ if environment is None else environment)
+    try:
+        config = ServiceConfig.model_validate(document.values)
+    except ValidationError as error:
+        lines = sorted(_explain(document, detail) for detail in error.errors(include_url=False))
+        raise BadConfigError("\n".join(text for _, text in lines)) from None
+    return _with_absolute_paths(config, Path(origin).resolve().parent)
+
+
+def known_keys(path: KeyPath) -> list[str]:
+    """The keys that the schema knows in the section at `path`."""
+    section: type[BaseModel] | None = ServiceConfig
+    names = iter(path)
+    for name in names:
+        field = section.model_fields.get(str(name)) if section else None
+        if field is None:
+            return []
+        found = _section_in(field.annotation)
+        if name == "engines":
+            next(names, None)  # the engine's name is no key of the schema
+        section = found
+    return sorted(section.model_fields) if section else []
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _section_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _explain(document: Document, detail: ErrorDetails) -> tuple[int, str]:
+    path = tuple(part for part in detail["loc"] if part != "[key]")
+    line = document.line_of(path)
+    key = ".".join(map(str, path))
+    return line, f"{document.origin}:{line}: {key}: {_message(document, path, detail)}"
+
+
+def _message(document: Document, path: KeyPath, detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return _unknown_key(path)
+    if detail["type"] == "missing":
+        return f"is required: add `{path[-1]}`"
+    text = detail["msg"][0].lower() + detail["msg"][1:]
+    if path in document.secrets:
+        return f"{text} (the value comes from the environment)"
+    return f"{text}, not {detail['input']!r}"
+
+
+def _unknown_key(path: KeyPath) -> str:
+    known = known_keys(path[:-1])
+    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+    if near:
+        return f"unknown key: did you mean `{near[0]}`?"
+    return f"unknown key: known here are {', '.join(known)}"
+
+
+def _with_absolute_paths(config: ServiceConfig, folder: Path) -> ServiceConfig:
+    engines = {
+        name: engine.model_copy(
+            update={"wrapper": _absolute(engine.wrapper, folder), "python": _program(engine.python, folder)}
+        )
+        for name, engine in config.engines.items()
+    }
+    tls = config.tls and config.tls.model_copy(
+        update={
+            "certificate": _absolute(config.tls.certificate, folder),
+            "key": _absolute(config.tls.key, folder),
+            "client_ca": config.tls.client_ca and _absolute(config.tls.client_ca, folder),
+        }
+    )
+    return config.model_copy(update={"engines": engines, "tls": tls})
+
+
+def _absolute(path: str, folder: Path) -> str:
+    # Not resolve(): an interpreter of a virtual environment is a link, and following it loses the environment.
+    return os.path.normpath(folder / Path(path).expanduser())
+
+
+def _program(path: str, folder: Path) -> str:
+    return _absolute(path, folder) if "/" in path else path

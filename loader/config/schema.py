@@ -1,0 +1,136 @@
+"""Every key of the configuration: its type, default, range, and how a change of it is applied.
+
+Values only: reading files is in read.py, comparing two configurations in plan.py.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Change(Enum):
+    """How a changed key reaches a running service."""
+
+    LIVE = "live"  # at once
+    PER_SESSION = "per-session"  # for sessions opened later
+    REPLACE = "replace"  # the engine's instances (or, for a key of the service, the loader) are replaced
+
+
+def _key(change: Change, default: Any, text: str, **limits: Any) -> Any:
+    return Field(default, description=text, json_schema_extra={"change": change.value}, **limits)
+
+
+def live(default: Any, text: str, **limits: Any) -> Any:
+    """A key that applies at once."""
+    return _key(Change.LIVE, default, text, **limits)
+
+
+def per_session(default: Any, text: str, **limits: Any) -> Any:
+    """A key that applies to sessions opened later."""
+    return _key(Change.PER_SESSION, default, text, **limits)
+
+
+def replace(default: Any, text: str, **limits: Any) -> Any:
+    """A key whose change needs new instances."""
+    return _key(Change.REPLACE, default, text, **limits)
+
+
+class Section(BaseModel):
+    """A frozen group of keys in which an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^(unix:.+|[^:\s]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5})$")]
+
+
+class RestartConfig(Section):
+    """When the supervisor starts a dead instance again, and when it gives up."""
+
+    backoff_s: float = live(0.05, "Wait before the first restart; doubles with each further one.", ge=0)
+    backoff_max_s: float = live(30.0, "The longest wait before a restart.", ge=0)
+    intensity: int = live(10, "Restarts of one instance within period_s before it is given up.", ge=0)
+    period_s: float = live(300.0, "The time over which restarts are counted.", gt=0)
+
+
+class EngineConfig(Section):
+    """One engine."""
+
+    wrapper: str = replace(..., "Folder with engine.yaml, or wrapper.py or a .so. Relative to this file.")
+    version: str = replace("", "Version in the service. Empty: that of the manifest, or 1.")
+    isolation: Literal["process", "inline"] = replace(
+        "process", "Own process, or inside the loader (.so only)."
+    )
+    instances: int = replace(1, "Engine processes.", ge=1, le=1024)
+    slots: int = live(1, "Open sessions and running calls of one instance, at most.", ge=1, le=100_000)
+    threads: int = replace(
+        0, "Calls that run at a time in one instance. 0: as many as slots, at most 32.", ge=0
+    )
+    config: dict[str, Any] = replace({}, "Handed to the wrapper's init, as it is.")
+    python: str = replace("", "Python interpreter of this engine. Empty: the loader's own.")
+    environment: dict[str, str] = replace({}, "Environment variables of the engine's process.")
+    admission_wait_ms: int = live(1_000, "Wait for a free slot.", ge=0)
+    queue_limit: int = live(1_024, "Calls that may wait for a slot.", ge=0)
+    init_timeout_s: float = live(300.0, "Time for init and warm-up.", gt=0)
+    call_timeout_ms: int = live(30_000, "A call that has done nothing for so long is hung.", ge=1)
+    create_timeout_ms: int = live(30_000, "The same for create.", ge=1)
+    destroy_timeout_ms: int = live(10_000, "The same for destroy.", ge=1)
+    host_timeout_ms: int = live(10_000, "A process that answers no ping for so long is hung.", ge=100)
+    hang_grace_ms: int = live(5_000, "Time for the other sessions of a hung instance.", ge=0)
+    idle_timeout_s: float = per_session(0.0, "A session without frame and result is closed. 0: never.", ge=0)
+    session_window_bytes: int = per_session(
+        65_536, "Input of a session that may wait for the engine.", ge=1_024
+    )
+    memory_limit_bytes: int = live(0, "Resident memory over which an instance is stopped. 0: none.", ge=0)
+    restart: RestartConfig = live(RestartConfig(), "Restarts after a death.")
+
+
+class TlsConfig(Section):
+    """Encryption of the gRPC port."""
+
+    certificate: str = replace(..., "PEM file: the chain, leaf first.")
+    key: str = replace(..., "PEM file: the private key.")
+    client_ca: str = replace("", "PEM file: clients must show a certificate of this authority.")
+
+
+class LimitsConfig(Section):
+    """What a client may ask of the gRPC port."""
+
+    message_bytes: int = replace(4 << 20, "The largest message accepted.", ge=1_024, le=(1 << 31) - 1)
+    stream_window_bytes: int = replace(64 << 10, "What one stream may have in flight.", ge=16_384)
+    connections: int = replace(10_000, "Open connections.", ge=1)
+    streams_per_connection: int = replace(1_024, "Open streams of one connection.", ge=1)
+    header_bytes: int = replace(16 << 10, "Metadata of one call.", ge=1_024)
+    deadline_ms: int = replace(0, "Caps every call's deadline. 0: no cap.", ge=0)
+
+
+class LogConfig(Section):
+    """The loader's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = live("info", "The least that is written.")
+    format: Literal["auto", "json", "console"] = live("auto", "auto: console on a terminal, else json.")
+
+
+class ServiceConfig(Section):
+    """The whole configuration of one service."""
+
+    service: Name = replace("loader", "The service's name.")
+    grpc: Address = replace("127.0.0.1:8001", "Address of the gRPC port; port 0 picks a free one.")
+    http: Address = replace("127.0.0.1:8000", "Address of the HTTP port: metrics and readiness.")
+    admin_listen: str = replace(
+        "", "Address of AdminService and reflection. Empty: the gRPC port, on loopback only."
+    )
+    tls: TlsConfig | None = replace(None, "Encryption of the gRPC port. Empty: none.")
+    data_plane_threads: int = replace(
+        0, "Threads of the data plane. 0: an eighth of the cores, at least 1.", ge=0
+    )
+    busy_poll_us: int = replace(0, "Spin so long before sleeping; costs a core a thread.", ge=0)
+    arena_bytes: int = replace(64 << 20, "Shared memory of each direction of each channel.", ge=1 << 20)
+    drain_timeout_s: float = live(30.0, "Time for open sessions when the loader ends.", ge=0)
+    limits: LimitsConfig = replace(LimitsConfig(), "Limits of the gRPC port.")
+    log: LogConfig = live(LogConfig(), "The log.")
+    engines: dict[Name, EngineConfig] = replace(..., "The engines by name.", min_length=1)
