@@ -2,11 +2,11 @@
 // shape and presence; parameters by type, range, choice, presence, with defaults filled in.
 // A compiled schema is immutable and shared by the shards. Knows neither transport nor sessions.
 //
-// Declaration: {"inputs":  [{"name": "audio", "type": "audio", "data_type": "fp32",
+// Declaration: {"inputs":  [{"key": "audio", "type": "tensor", "data_type": "fp32",
 //                            "shape": [1, -1], "required": true}],
 //               "outputs": [...],
 //               "parameters": [{"name": "rate", "type": "integer", "minimum": 8000,
-//                               "maximum": 48000, "choices": [8000, 16000], "default": 16000,
+//                               "maximum": 48000, "enum": [8000, 16000], "default": 16000,
 //                               "required": false}],
 //               "properties": {"non_blocking": false, ...}}
 #pragma once
@@ -23,6 +23,10 @@
 #include "frame/frame_codec.h"
 
 namespace loader::server {
+
+// A tensor's bytes must be what its shape and type say, declared or not.
+std::optional<std::string> check_tensor_size(const frame::FrameView& frame,
+                                             const frame::ItemView& item);
 
 using Parameter = std::pair<std::string_view, std::string_view>;
 
@@ -46,18 +50,20 @@ class Schema {
   bool has_sessions() const { return has_sessions_; }
 
   struct Input {
-    std::string name;
+    std::string key;
     uint32_t type = 0;       // LOADER_ITEM_*; 0: any
     uint32_t data_type = 0;  // LOADER_TYPE_*; 0: any
     std::optional<std::vector<int64_t>> shape;  // -1: any extent
+    std::vector<std::pair<std::string, std::string>> attributes;  // where given, must be equal
     bool is_required = false;
   };
-  enum class Kind { kAny, kInteger, kNumber, kString, kBoolean, kArray, kObject };
+  enum class Kind { kAny, kInteger, kNumber, kString, kBoolean };
   struct ParameterRule {
     std::string name;
     Kind kind = Kind::kAny;
     std::optional<double> minimum, maximum;
     std::vector<std::string> choices;  // canonical JSON text
+    std::vector<double> number_choices;
     std::string default_json;          // empty: none
     bool is_required = false;
   };
@@ -65,7 +71,6 @@ class Schema {
  private:
   std::vector<Input> inputs_;
   std::vector<ParameterRule> parameters_;
-  bool declares_parameters_ = false;
   bool is_non_blocking_ = false;
   bool is_slots_fixed_ = false;
   bool has_exec_ = true;

@@ -1,0 +1,32 @@
+// The seam where a call is allowed or refused before its handler exists. Knows no sessions.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "grpc/call.h"
+#include "grpc/status.h"
+
+namespace loader::server {
+
+enum ListenerTag : int { kPublicListener = 0, kAdminListener = 1 };
+
+// Called on shard threads, several at once. `engine` is empty before the request has been read.
+class Authorizer {
+ public:
+  virtual ~Authorizer() = default;
+  virtual grpc::Status allow(const grpc::Peer& peer, const grpc::Metadata& metadata,
+                             std::string_view path, std::string_view engine) const = 0;
+};
+
+// The default. Engines, health and reflection for everybody the listener lets in; administration and
+// reflection on loopback or on the admin listener only.
+class LoopbackAuthorizer : public Authorizer {
+ public:
+  grpc::Status allow(const grpc::Peer& peer, const grpc::Metadata& metadata, std::string_view path,
+                     std::string_view engine) const override;
+};
+
+bool is_admin_peer(const grpc::Peer& peer);
+
+}  // namespace loader::server
