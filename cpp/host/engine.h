@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "loader/wrapper.h"
 
@@ -20,12 +21,26 @@ class HostRuntime;
 // back or the session is being closed.
 inline constexpr loader_status_t kParked = -1000;
 
+// Who the wrapper is and what it can.
+struct Identity {
+  uint32_t flags = 0;  // channel::ReadyFlag bits
+  uint32_t abi_major = LOADER_ABI_MAJOR;
+  uint32_t abi_minor = LOADER_ABI_MINOR;
+  std::string name;
+  std::string version;
+  std::string describe_json;  // as loader_wrapper_t::describe returns it; empty: nothing declared
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Before init. JSON as loader_wrapper_t::describe returns it; empty: nothing declared.
-  virtual std::string describe() noexcept = 0;
+  // The first call: finds and checks the code, without running any of the author's init. `entry` is
+  // the file inside `directory` (wrapper.so, wrapper.py). An error's text names the cure.
+  virtual loader_status_t load(std::string_view directory, std::string_view entry,
+                               loader_error_t& error) noexcept = 0;
+  // After init and warm-up: what READY tells the loader.
+  virtual Identity identity() noexcept = 0;
 
   // `runtime` outlives fini. Strings of `config` live until the call returns.
   virtual loader_status_t init(HostRuntime& runtime, const loader_config_t& config,

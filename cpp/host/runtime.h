@@ -29,9 +29,10 @@ struct ChannelDescriptors {
 
 struct RuntimeOptions {
   std::vector<ChannelDescriptors> channels;  // the runtime owns and closes them
-  int lifeline = -1;                // end of file there: the loader is gone; owned; -1: none
-  int64_t handover_us = 100;        // a follower takes over from a call that runs longer
-  std::string language = "native";  // for the hello: native, python
+  int lifeline = -1;          // end of file there: the loader is gone; owned; -1: none
+  int64_t handover_us = 100;  // a follower takes over from a call that runs longer
+  bool is_python = false;     // for the hello
+  std::string runtime_name = "loader-host";  // for the hello: "python 3.11.2 /usr/bin/python3"
   // True in a host process: when the loader is gone, kill the own process group after 2 s. False
   // inside the loader (inline isolation).
   bool owns_process = true;
