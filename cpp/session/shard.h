@@ -71,6 +71,7 @@ struct Completion {
   Handle handle = 0;
   Op op = Op::kWrite;
   int32_t status = 0;  // loader_status_t: 0, negative ours, positive the engine's own
+  ErrorCode error = ErrorCode::kNone;  // kNone: follows from operation and status
   std::string_view message;
 };
 

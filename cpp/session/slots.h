@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -36,7 +37,7 @@ struct Ticket {
 class SlotPool;
 
 struct Grant {
-  SlotPool* pool = nullptr;
+  std::shared_ptr<SlotPool> pool;
   SessionId session = 0;
   Slot slot;
 };
@@ -63,9 +64,10 @@ struct SlotPoolState {
   uint32_t waiting = 0;
 };
 
-class SlotPool {
+// Made with std::make_shared: grants on their way keep it alive.
+class SlotPool : public std::enable_shared_from_this<SlotPool> {
  public:
-  explicit SlotPool(GrantSink& sink, uint32_t slots_per_instance, uint32_t queue_limit);
+  SlotPool(GrantSink& sink, uint32_t slots_per_instance, uint32_t queue_limit);
   ~SlotPool() = default;
   SlotPool(const SlotPool&) = delete;
   SlotPool& operator=(const SlotPool&) = delete;
@@ -94,6 +96,7 @@ class SlotPool {
   // Sessions of the instance whose call hangs: when all of used() hang, nobody profits from a
   // grace.
   void count_hung(InstanceId instance);
+  void uncount_hung(InstanceId instance);
   uint32_t hung(InstanceId instance) const;
   SlotPoolState state() const;
 
@@ -120,7 +123,8 @@ class SlotPool {
   const Instance* find(InstanceId id) const;
   Instance* most_free();
   Slot take(Instance& instance);
-  std::optional<Grant> next_grant();
+  std::optional<Grant> next_grant();         // with the mutex held
+  std::optional<Grant> next_grant_locked();  // takes the mutex
   void grant_waiting();
 
   GrantSink& sink_;
