@@ -27,6 +27,9 @@ struct Method {
   // Does not hold up a drain: ended with UNAVAILABLE when only such calls are left (health Watch,
   // reflection).
   bool is_background = false;
+  // The response headers announce gzip when the client accepts it. Needed only where headers leave
+  // before the first message; a first message sent with `compress` announces it by itself.
+  bool may_compress = false;
   // 0: Options::stream_window_bytes.
   uint32_t stream_window_bytes = 0;
   // 0: Options::max_message_bytes.
@@ -37,8 +40,7 @@ class Router {
  public:
   // `path` is "/package.Service/Method". Throws std::invalid_argument if malformed or taken.
   void add(std::string path, Method method);
-  // A unary method as a function: called with the message, answers now or later through the Call.
-  // `on_cancel` may be empty: then a cancelled call is finished at once.
+  // A unary method as a function that answers (send_message, finish) before it returns.
   void add_unary(std::string path, std::function<void(Call&, Message&)> on_message);
 
   struct Route {
