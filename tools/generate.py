@@ -103,17 +103,21 @@ def error_class(code: int) -> type[LoaderError]:
 '''
 
 
+def error_class(row: Row) -> str:
+    """The text of one class."""
+    return (
+        f'\nclass {row.class_name}({ACTORS[row.actor][0]}):\n    """{row.text}"""\n\n'
+        f'    code = {row.code}\n    name = "{row.name}"\n    grpc_status = "{row.grpc}"\n'
+        f'    http_status = {row.http}\n    retry = "{row.retry}"\n\n'
+    )
+
+
 def errors_module(table: list[Row]) -> str:
     """The text of loader/errors.py."""
     parts = [ERRORS_HEAD]
     for actor, (base, text) in ACTORS.items():
         parts.append(f'\nclass {base}(LoaderError):\n    """{text}"""\n\n    actor = "{actor}"\n\n')
-    for row in table:
-        parts.append(
-            f'\nclass {row.class_name}({ACTORS[row.actor][0]}):\n    """{row.text}"""\n\n'
-            f'    code = {row.code}\n    name = "{row.name}"\n    grpc_status = "{row.grpc}"\n'
-            f'    http_status = {row.http}\n    retry = "{row.retry}"\n\n'
-        )
+    parts += [error_class(row) for row in table]
     entries = "".join(f"    {row.code}: {row.class_name},\n" for row in table)
     parts.append(f"\nBY_CODE: dict[int, type[LoaderError]] = {{\n{entries}}}\n\n")
     return "".join(parts) + ERRORS_FOOT

@@ -1,0 +1,108 @@
+# The commands of a checkout. Everything that is built lies in build/, everything that is installed in .venv/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build
+JOBS ?= $(shell nproc)
+APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) apt-get
+ASR_MODELS := pocketsphinx-en-us pocketsphinx-testdata
+
+# Debian packages by what they are for. libespeak-ng is GPL: the tts wrapper is built only where it is installed.
+APT_PACKAGES := ca-certificates build-essential cmake ninja-build pkg-config ccache clang-format git \
+  libnghttp2-dev libssl-dev zlib1g-dev libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc \
+  libgtest-dev nghttp2-client python3-dev python3-venv \
+  libpocketsphinx-dev $(ASR_MODELS) libespeak-ng-dev espeak-ng-data
+
+NATIVE := CMakeLists.txt pyproject.toml $(shell find cpp proto wrappers tests/cpp tools/bench -type f \
+  \( -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.c' -o -name '*.def' -o -name '*.proto' \
+  -o -name CMakeLists.txt -o -name '*.cmake' \) 2>/dev/null)
+PURE := $(shell find loader -name '*.py' -o -name '*.pyi' 2>/dev/null)
+
+.PHONY: help
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: build/.apt build/.venv  ## Install Debian packages (as root or by sudo) and the Python environment.
+
+# Asks apt only for what is missing: a machine that has everything needs neither network nor root.
+build/.apt: Makefile
+	@mkdir -p $(BUILD)
+	@missing=$$(for name in $(APT_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
+	  DEBIAN_FRONTEND=noninteractive $(APT) update -q && \
+	  DEBIAN_FRONTEND=noninteractive $(APT) install -q -y --no-install-recommends $$missing; fi
+	@touch $@
+
+build/.venv: pyproject.toml build/.apt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "pybind11>=2.11" "scikit-build-core>=0.10"
+	$(BIN)/python tools/requirements.py test lint vad > $(BUILD)/requirements.txt
+	$(BIN)/pip install --quiet -r $(BUILD)/requirements.txt
+	@touch $@
+
+.PHONY: build
+build: build/.installed  ## Build the native parts, the wrappers and the C++ tests, and install the package.
+
+# Not isolated and always in build/: a second build compiles only what has changed.
+build/.installed: build/.venv $(NATIVE) $(PURE)
+	$(BIN)/pip install --no-build-isolation --no-deps --force-reinstall --quiet . \
+	  -C build.tool-args=-j$(JOBS) -C cmake.define.LOADER_BUILD_TESTS=ON -C cmake.define.LOADER_BUILD_WRAPPERS=ON
+	@touch $@
+
+.PHONY: test
+test: build test-cpp test-python  ## Run every test but the long ones.
+
+.PHONY: test-cpp
+test-cpp: build
+	ctest --test-dir $(BUILD) --output-on-failure --timeout 300 -j$(JOBS)
+
+.PHONY: test-python
+test-python: build
+	$(BIN)/pytest $(PYTEST_ARGUMENTS)
+
+.PHONY: lint
+lint: build/.venv  ## Check style, types, layers, protocol and generated files.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python tools/check_includes.py
+	$(BIN)/python tools/generate.py --check
+	cd proto && $(abspath $(BIN))/buf lint
+	git ls-files '*.h' '*.hpp' '*.cpp' '*.c' | xargs -r clang-format --dry-run -Werror
+	$(BIN)/mypy --python-executable $(BIN)/python
+	PYTHONPATH=. $(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: build/.venv  ## Lay out every source file.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	git ls-files '*.h' '*.hpp' '*.cpp' '*.c' | xargs -r clang-format -i
+
+.PHONY: serve
+serve: build  ## Serve config/speech.yaml until ^C.
+	$(BIN)/loader --config config/speech.yaml
+
+.PHONY: demo
+demo: build  ## Serve speech engines, stream a recording, synthesise a sentence, find the speech in both.
+	$(BIN)/python tools/demo.py
+
+.PHONY: bench
+bench: build  ## Measure every row of the budget side by side with the baselines; writes docs/benchmarks.md.
+	$(BIN)/pip install --quiet "uvloop>=0.19"
+	$(MAKE) --no-print-directory -f tools/bench/bench.mk bench BIN=$(BIN) BUILD=$(BUILD) JOBS=$(JOBS)
+
+.PHONY: bench-smoke
+bench-smoke: build
+	$(MAKE) --no-print-directory -f tools/bench/bench.mk smoke BIN=$(BIN) BUILD=$(BUILD) JOBS=$(JOBS)
+
+.PHONY: clean
+clean:  ## Remove what was built and installed here.
+	rm -rf $(BUILD) $(VENV)
+	find wrappers -name wrapper.so -delete

@@ -1,0 +1,1 @@
+"""What operators see: AdminService, metrics, and the small HTTP face of both."""

@@ -1,0 +1,1 @@
+"""The command line: argv → settings → exit code, one file per command."""

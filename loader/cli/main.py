@@ -1,0 +1,54 @@
+"""`loader`: the options of serving, and the commands. Imports of a command happen inside it: start is fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from loader.cli.call import call
+from loader.cli.check import check
+from loader.cli.describe import describe
+from loader.cli.version import version
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(call)
+app.command()(check)
+app.command()(describe)
+app.command()(version)
+
+EXIT_CODES = """Exit codes: 0 ended as asked; 1 a defect; 2 the command line is wrong; 3 the configuration is not
+valid; 4 an address cannot be bound; 5 a second signal cut open sessions."""
+
+
+@app.callback(invoke_without_command=True, epilog=EXIT_CODES)
+def main(
+    context: typer.Context,
+    config: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads the annotation
+        typer.Option(help="Serve the engines of this file; it is watched for changes.", show_default=False),
+    ] = None,
+    grpc: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="gRPC address; port 0 picks a free one.")
+    ] = "",
+    http: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="HTTP address; port 0 picks a free one.")
+    ] = "",
+) -> None:
+    """Turns AI engines into a production service of streaming gRPC sessions.
+
+    `loader --config FILE` serves. When ready it prints one JSON line with the addresses on standard output.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        raise typer.BadParameter("give --config FILE to serve, or a command: see --help")
+    from loader.app import Settings, serve
+
+    raise typer.Exit(serve(Settings(config, grpc, http)))
+
+
+def run() -> None:
+    """The entry point of the command `loader`."""
+    app()

@@ -1,0 +1,1 @@
+"""Engines as processes: what is served (spec), one host process, restarts, and their supervisor."""

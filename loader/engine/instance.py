@@ -1,0 +1,227 @@
+"""One instance of an engine: its states from starting to stopped, across restarts of its process.
+
+Knows one process and the data plane; which instances exist is the supervisor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from loader.engine.process import HostProcess
+from loader.engine.restart import RestartBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loader._core import Server
+    from loader.engine.spec import EngineSpec
+
+logger = logging.getLogger(__name__)
+
+REAP_DELAY_S = 1.0
+
+
+class InstanceState(Enum):
+    """As InstanceStatus.state of loader.v1."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+_RUNNING = (InstanceState.STARTING, InstanceState.READY, InstanceState.DRAINING)
+
+
+class Instance:
+    """One instance. `spawn()` needs no event loop, so that hosts start before it does; `watch()` does."""
+
+    def __init__(self, core: Server, spec: EngineSpec, index: int, on_change: Callable[[], None]) -> None:
+        self.spec = spec
+        self.index = index
+        self.state = InstanceState.STARTING
+        self.handle: int | None = None
+        self.restarts = 0
+        self.error = ""
+        self.has_settled = False  # ready once, or failed once: what the start of the loader waits for
+        self._dropped_bytes = 0
+        self.process: HostProcess | None = None
+        self._core = core
+        self._on_change = on_change
+        self._budget = RestartBudget()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._is_stopping = False
+        self.stopped = asyncio.Event()
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """Who this is, for the log."""
+        return {"engine": self.spec.name, "instance": self.index, "pid": self.pid}
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process else 0
+
+    @property
+    def output_dropped_bytes(self) -> int:
+        """Output over the limit, of all its processes."""
+        running = self.process.output.dropped_bytes if self.process and self.state in _RUNNING else 0
+        return self._dropped_bytes + running
+
+    def spawn(self) -> None:
+        """Starts the process, or the inline host. Only on the main thread."""
+        name, version = self.spec.name, self.spec.version
+        if self.spec.is_inline:
+            self.handle = self._core.start_inline(name, version, self.index, str(self.spec.manifest.entry))
+            return
+        seed = self._core.prepare_instance(name, version, self.index)
+        self.handle = seed["instance"]
+        try:
+            self.process = HostProcess(self.spec, self.index, seed["arguments"], seed["fds"])
+        except OSError as error:
+            self._core.abandon_instance(self.handle)
+            self.handle = None
+            self.error = f"cannot start {self.spec.command([])[0]}: {error.strerror}"
+            return
+        self._core.attach_instance(self.handle, self.process.pid)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Follows the process that spawn() started."""
+        if self.process is not None:
+            self.process.watch(loop, self._exited)
+            self._after(self.spec.config.init_timeout_s, self._init_timed_out)
+        elif self.handle is None:
+            self._ended(self.error)
+
+    # ---- what the data plane says
+
+    def became_ready(self) -> None:
+        self._cancel_timers()
+        if self.state is InstanceState.STARTING:
+            self.error = ""
+            logger.info("instance ready", extra=self.fields)
+            self._enter(InstanceState.READY)
+
+    def failed(self, reason: str) -> None:
+        """Init failed, the process died or hung: remembered; the restart follows the process's end."""
+        self.error = reason
+        if (
+            self.process is None and self.state is not InstanceState.STOPPED
+        ):  # inline: there is no process to end
+            self._ended(reason)
+        else:
+            self._after(self.spec.config.hang_grace_ms / 1000 + 5, self.kill)
+
+    def released(self) -> None:
+        """The data plane has let go of the instance: the process's number may be given to another."""
+        if self.process is not None:
+            if self.state not in _RUNNING:
+                self._reap(self.process)
+        elif self.state is InstanceState.DRAINING:
+            self._enter(InstanceState.STOPPED)
+
+    # ---- what the supervisor wants
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends the instance when its sessions have ended; `stopped` is set then."""
+        self._is_stopping = True
+        self._cancel_timers()
+        if self.handle is None or self.state in (
+            InstanceState.FAILED,
+            InstanceState.BACKOFF,
+            InstanceState.STOPPED,
+        ):
+            self._enter(InstanceState.STOPPED)
+            return
+        self._enter(InstanceState.DRAINING)
+        self._core.stop_instance(self.handle, timeout_s)
+
+    def kill(self) -> None:
+        """Ends the process group now."""
+        if self.process is not None:
+            self.process.kill()
+        elif self._is_stopping:
+            self._enter(InstanceState.STOPPED)
+
+    def check_memory(self) -> None:
+        """Stops the process when it has grown beyond its limit."""
+        limit = self.spec.config.memory_limit_bytes
+        if not limit or self.process is None or self.handle is None or self.state is not InstanceState.READY:
+            return
+        size = self.process.rss_bytes()
+        if size > limit:
+            self.error = f"{size} bytes resident, memory_limit_bytes is {limit}: raise it, or find the leak"
+            logger.error("memory limit", extra={**self.fields, "rss_bytes": size, "limit_bytes": limit})
+            self._core.kill_instance(self.handle, "memory_limit")
+
+    # ---- the process
+
+    def _init_timed_out(self) -> None:
+        self.error = f"init did not finish in init_timeout_s = {self.spec.config.init_timeout_s}: raise it"
+        logger.error("init timeout", extra=self.fields)
+        self.kill()
+
+    def _exited(self) -> None:
+        process = self.process
+        assert process is not None
+        how = process.exit_text
+        self._dropped_bytes += process.output.dropped_bytes
+        loop = asyncio.get_running_loop()
+        loop.call_later(REAP_DELAY_S, self._reap, process)
+        logger.log(
+            logging.INFO if self._is_stopping else logging.WARNING,
+            "host ended",
+            extra={**self.fields, "how": how, "reason": self.error},
+        )
+        self._ended(f"{self.error}; {how}" if self.error else how)
+
+    def _reap(self, process: HostProcess) -> None:
+        process.reap()
+        if self.process is process:
+            self.process = None
+
+    def _ended(self, reason: str) -> None:
+        """What follows an end: stopped, a restart after a wait, or giving up."""
+        self._cancel_timers()
+        self.has_settled = True
+        if self._is_stopping:
+            self._enter(InstanceState.STOPPED)
+            return
+        self.error = reason
+        delay_s = self._budget.next_delay_s(self.spec.config.restart, time.monotonic())
+        if delay_s is None:
+            logger.error("instance given up", extra={**self.fields, "reason": reason})
+            self._enter(InstanceState.FAILED)
+            return
+        self._enter(InstanceState.BACKOFF)
+        self._after(delay_s, self._restart)
+
+    def _restart(self) -> None:
+        self.restarts += 1
+        self._enter(InstanceState.STARTING)
+        if self.process is not None:
+            self._reap(self.process)
+        self.process = None
+        self.spawn()
+        self.watch(asyncio.get_running_loop())
+
+    def _enter(self, state: InstanceState) -> None:
+        self.state = state
+        if state is InstanceState.READY:
+            self.has_settled = True
+        if state is InstanceState.STOPPED:
+            self.stopped.set()
+        self._on_change()
+
+    def _after(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(delay_s, call))
+
+    def _cancel_timers(self) -> None:
+        while self._timers:
+            self._timers.pop().cancel()

@@ -1,0 +1,67 @@
+"""`engine.yaml` beside a wrapper: name, version, kind and entry file. Nothing is loaded to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loader.config.document import parse_document
+from loader.errors import BadConfigError
+
+KINDS = ("python", "native")
+FILE_NAME = "engine.yaml"
+KEYS = ("name", "version", "kind", "entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What must be known of a wrapper before loading it."""
+
+    name: str
+    version: str
+    kind: str
+    entry: Path  # absolute
+
+
+def read_manifest(wrapper: Path) -> Manifest:
+    """The manifest of a wrapper's folder, or one made up for a bare `wrapper.py` or `.so`.
+
+    Raises: BadConfigError with the file at fault and what it lacks.
+    """
+    if wrapper.is_dir():
+        return _from_folder(wrapper)
+    if not wrapper.exists():
+        raise BadConfigError(
+            f"{wrapper}: there is no such wrapper: give a folder with {FILE_NAME}, a .py or a .so"
+        )
+    kind = {".py": "python", ".so": "native"}.get(wrapper.suffix)
+    if kind is None:
+        raise BadConfigError(
+            f"{wrapper}: a wrapper is a folder with {FILE_NAME}, a .py or a .so, not `{wrapper.suffix}`"
+        )
+    return Manifest(wrapper.stem, "1", kind, wrapper.absolute())
+
+
+def _from_folder(folder: Path) -> Manifest:
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return _without_manifest(folder)
+    values = parse_document(path.read_text(), str(path), {}).values
+    unknown = [key for key in values if key not in KEYS]
+    if unknown:
+        raise BadConfigError(f"{path}: unknown key `{unknown[0]}`: known are {', '.join(KEYS)}")
+    kind = str(values.get("kind", ""))
+    if kind not in KINDS:
+        raise BadConfigError(f"{path}: kind is `{kind}`: write `kind: python` or `kind: native`")
+    entry = folder.absolute() / str(values.get("entry", "wrapper.py" if kind == "python" else "wrapper.so"))
+    if not entry.is_file():
+        cure = "build it (`make build`)" if kind == "native" else "correct `entry`"
+        raise BadConfigError(f"{path}: the entry file {entry} does not exist: {cure}")
+    return Manifest(str(values.get("name", folder.name)), str(values.get("version", "1")), kind, entry)
+
+
+def _without_manifest(folder: Path) -> Manifest:
+    for entry, kind in (("wrapper.py", "python"), ("wrapper.so", "native")):
+        if (folder / entry).is_file():
+            return Manifest(folder.name, "1", kind, folder.absolute() / entry)
+    raise BadConfigError(f"{folder}: has neither {FILE_NAME} nor wrapper.py nor wrapper.so")

@@ -1,0 +1,108 @@
+"""One engine ready to be started: its configuration joined with its manifest, and the command of a host.
+
+Pure but for looking at files; starts nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import loader
+from loader.engine.manifest import Manifest, read_manifest
+from loader.errors import BadConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loader.config.schema import EngineConfig
+
+MOST_THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine of the service."""
+
+    name: str
+    version: str
+    config: EngineConfig
+    manifest: Manifest
+
+    @property
+    def is_inline(self) -> bool:
+        return self.config.isolation == "inline"
+
+    @property
+    def threads(self) -> int:
+        return self.config.threads or min(self.config.slots, MOST_THREADS)
+
+    def core_options(self) -> dict[str, object]:
+        """What the data plane needs to know of the engine."""
+        config = self.config
+        copied = (
+            "slots", "admission_wait_ms", "queue_limit", "call_timeout_ms", "create_timeout_ms",
+            "destroy_timeout_ms", "host_timeout_ms", "hang_grace_ms", "idle_timeout_s", "init_timeout_s",
+            "session_window_bytes", "isolation",
+        )  # fmt: skip
+        return {
+            **{key: getattr(config, key) for key in copied},
+            "threads": self.threads,
+            "language": self.manifest.kind,
+            "directory": str(self.manifest.entry.parent),
+            "config_json": json.dumps(config.config),
+        }
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """The command line of a host: `arguments` name its descriptors."""
+        entry = str(self.manifest.entry)
+        if self.manifest.kind == "native":
+            return [str(host_program()), *arguments, entry]
+        # -P keeps the current folder and the script's off sys.path.
+        return [self.config.python or sys.executable, "-P", "-m", "loader.host", *arguments, entry]
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a host."""
+        return {**os.environ, "PYTHONUNBUFFERED": "1", **self.config.environment}
+
+
+def make_spec(name: str, config: EngineConfig) -> EngineSpec:
+    """The engine `name`. Raises: BadConfigError where it cannot be started at all."""
+    manifest = read_manifest(Path(config.wrapper))
+    if config.isolation == "inline" and manifest.kind != "native":
+        raise BadConfigError(f"engines.{name}.isolation: a Python wrapper cannot run inline: write `process`")
+    if config.python:
+        check_interpreter(name, config.python)
+    return EngineSpec(name, config.version or manifest.version, config, manifest)
+
+
+def host_program() -> Path:
+    """`loader-host`, beside the compiled modules of this installation: never looked up by PATH."""
+    from loader import _core
+
+    program = Path(_core.__file__ or "").parent / "loader-host"
+    if not program.is_file():
+        raise BadConfigError(f"{program} is missing: install engine-loader again, with its native parts")
+    return program
+
+
+def check_interpreter(name: str, python: str) -> None:
+    """Refuses an interpreter that does not exist or in which another engine-loader, or none, is installed."""
+    if shutil.which(python) is None:
+        raise BadConfigError(
+            f"engines.{name}.python: {python} is no program: give the path of a Python interpreter"
+        )
+    probe = [python, "-P", "-c", "import loader; print(loader.__version__)"]
+    answer = subprocess.run(probe, capture_output=True, text=True, timeout=60, check=False)
+    found = answer.stdout.strip() if answer.returncode == 0 else "none"
+    if found != loader.__version__:
+        raise BadConfigError(
+            f"engines.{name}.python: {python} has engine-loader {found}, {loader.__version__} is needed: "
+            f"run `{python} -m pip install engine-loader=={loader.__version__}`"
+        )
