@@ -14,13 +14,13 @@
 #include <span>
 #include <vector>
 
+#include "channel/block_books.h"
 #include "channel/record.h"
 #include "channel/unique_fd.h"
 
 namespace loader::channel {
 
-constexpr size_t kArenaUnitBytes = 16 * 1024;             // smallest block
-constexpr size_t kDefaultArenaBytes = 32u * 1024 * 1024;  // a power of two times the unit
+constexpr size_t kDefaultArenaBytes = 32u * 1024 * 1024;
 
 // A mapping that unmaps itself. Shared by everybody who reads or writes in it.
 class Mapping {
@@ -90,8 +90,8 @@ class OutPayload {
 // given back, still hot in the caches and backed by pages, is the next one used. Thread-safe.
 class OutArena : public std::enable_shared_from_this<OutArena> {
  public:
-  // `mapping` writable, `fd` kept only where holes can be punched (the host's arena).
-  static std::shared_ptr<OutArena> create(std::shared_ptr<Mapping> mapping, UniqueFd fd = {});
+  // `mapping` writable, its size a power of two times kArenaUnitBytes; else std::invalid_argument.
+  static std::shared_ptr<OutArena> create(std::shared_ptr<Mapping> mapping);
 
   // Above a quarter of the arena, or when the arena is full: a memory file. Empty: no memory.
   OutPayload allocate(uint64_t size);
@@ -111,39 +111,17 @@ class OutArena : public std::enable_shared_from_this<OutArena> {
   std::optional<UniqueFd> replace_if_idle(size_t keep_bytes);
 
  private:
-  struct Passkey {};
   friend class OutPayload;
-
- public:
-  OutArena(Passkey, std::shared_ptr<Mapping> mapping, UniqueFd fd);
-
- private:
-  std::optional<uint32_t> take_unit(uint32_t order);
-  void give_unit(uint32_t unit, uint32_t order);
-  void push_free(uint32_t unit, uint32_t order);
-  void remove_free(uint32_t unit, uint32_t order);
+  explicit OutArena(std::shared_ptr<Mapping> mapping);
   OutPayload allocate_block(uint64_t size);
   OutPayload allocate_memfd(uint64_t size);
-  void reset_books();
-  size_t count_idle_units() const;
+  bool mark_sent(uint32_t block);
+  void drop_unsent(uint32_t block);
 
-  struct Unit {
-    uint32_t next = 0;        // free list, unit index + 1
-    uint32_t previous = 0;    // free list, unit index + 1
-    uint16_t generation = 0;  // of the block that starts here
-    uint8_t order = 0;
-    bool is_head_free = false;
-    bool is_head_used = false;
-    bool is_touched = false;
-  };
-
+  const size_t size_bytes_;
   mutable std::mutex mutex_;
   std::shared_ptr<Mapping> mapping_;
-  UniqueFd fd_;
-  std::vector<Unit> units_;
-  std::vector<uint32_t> free_heads_;  // by order, unit index + 1
-  size_t used_units_ = 0;
-  size_t block_count_ = 0;
+  BlockBooks books_;
 };
 
 // One received payload. Copies share it; the last one to go gives the block back to its sender.
@@ -166,7 +144,7 @@ class Payload {
 // let go on any thread.
 class InArena {
  public:
-  InArena(std::shared_ptr<Mapping> mapping, bool copies_memfds = false);
+  explicit InArena(std::shared_ptr<Mapping> mapping);
   ~InArena();
 
   // Opens every payload of a record in order, appending to `out`. False: a reference lies outside
@@ -177,7 +155,8 @@ class InArena {
   // A kArena record: from here on references mean this file. False: not a sealed file of that size.
   bool replace(RecordView& record);
 
-  // Called (on the thread that let go) when the first block waits to be released. Set before use.
+  // Called (on the thread that let go) when the first block waits to be released. It may only
+  // signal: it runs under a lock and must not call into this class. Set before use.
   void on_released(std::function<void()> wake);
   // Blocks to put into a kRelease record; empty: nothing to send.
   void take_released(std::vector<uint32_t>& blocks);
@@ -185,9 +164,9 @@ class InArena {
 
  private:
   struct Returns;
-  std::shared_ptr<const void> hold(uint32_t block, uint64_t size);
+  struct Hold;
   bool open_block(const PayloadRef& ref, bool must_copy, Payload& out);
-  bool open_memfd(const PayloadRef& ref, UniqueFd fd, Payload& out);
+  static bool open_memfd(const PayloadRef& ref, int fd, Payload& out);
 
   std::shared_ptr<Mapping> mapping_;
   std::shared_ptr<Returns> returns_;

@@ -21,8 +21,9 @@ class SendCredit {
   SendCredit() = default;
   SendCredit(uint32_t records, uint64_t bytes);
 
-  // A record fits when it is covered; one larger than the whole window may overdraw while any bytes
-  // are left, and then nothing fits until the balance is positive again.
+  // A record fits when it is covered. A larger one may overdraw while more than half of the window
+  // is left; then nothing fits until enough came back. (Half, not all: the receiver holds up to
+  // half of the window back before it grants, and neither side may wait for the other for ever.)
   bool fits(uint64_t bytes) const;
   // Takes one record of `bytes`; false and unchanged when it does not fit.
   bool take(uint64_t bytes);

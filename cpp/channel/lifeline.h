@@ -20,7 +20,7 @@ struct LifelineOptions {
 
 class Lifeline {
  public:
-  // `on_gone` runs once, on the lifeline's own thread. `kill_after` later the process group is
+  // `on_gone` runs at most once, on a thread of its own. `kill_after` later the process group is
   // killed whatever happens; return from main earlier through kill_own_group().
   Lifeline(UniqueFd pipe, std::function<void()> on_gone, LifelineOptions options = {});
   // Stops watching.
@@ -31,10 +31,12 @@ class Lifeline {
  private:
   void run();
   bool wait_until_gone();
+  bool is_orphan() const;
   void arm_parent_death_signal() const;
 
   UniqueFd pipe_;
-  UniqueFd wake_;
+  UniqueFd wake_;  // written by the signal handler
+  UniqueFd stop_;  // written by the destructor
   std::function<void()> on_gone_;
   LifelineOptions options_;
   std::thread thread_;

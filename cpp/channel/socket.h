@@ -6,6 +6,9 @@
 // but only one at a time.
 #pragma once
 
+#include <sys/socket.h>
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -14,6 +17,7 @@
 #include <vector>
 
 #include "channel/byte_buffer.h"
+#include "channel/fork_guard.h"
 #include "channel/record.h"
 #include "channel/unique_fd.h"
 
@@ -83,20 +87,26 @@ class ChannelSocket {
   enum class Intake { kBytes, kNothing, kClosed, kFault };
 
   Intake receive();
-  bool take_descriptors(struct msghdr& message);
+  bool take_descriptors(msghdr& message);
   bool claim_descriptors(RecordView& record);
   ReadStatus deliver(RecordSink& sink);
   ReadStatus fail(std::string why);
 
+  ssize_t send_some(size_t size, std::span<const int> fds);
+  size_t next_send(std::vector<int>& fds) const;
+
   UniqueFd fd_;
+  ForkGuard fork_guard_;
   ByteBuffer out_;
   uint64_t sent_bytes_ = 0;
   uint64_t last_record_ = 0;
   std::deque<PendingFd> pending_fds_;
+  std::vector<int> sending_fds_;
 
   ByteBuffer in_;
   RecordReader reader_;
   size_t wanted_bytes_ = 0;
+  bool is_drained_ = false;
   std::deque<UniqueFd> received_fds_;
   std::vector<UniqueFd> record_fds_;
   std::string fault_;
