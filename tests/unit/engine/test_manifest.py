@@ -1,0 +1,63 @@
+"""The manifest: read without loading the wrapper; every mistake names the file and the cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loader.engine.manifest import Manifest, read_manifest
+from loader.errors import BadConfigError
+
+
+def wrapper(folder: Path, manifest: str, *files: str) -> Path:
+    (folder / "engine.yaml").write_text(manifest)
+    for name in files:
+        (folder / name).write_text("")
+    return folder
+
+
+def test_a_folder_is_read(tmp_path: Path) -> None:
+    """All four keys are taken."""
+    folder = wrapper(tmp_path, "name: e\nversion: '2'\nkind: python\nentry: main.py\n", "main.py")
+    assert read_manifest(folder) == Manifest("e", "2", "python", tmp_path / "main.py")
+
+
+def test_the_entry_has_a_default(tmp_path: Path) -> None:
+    """wrapper.py and wrapper.so need not be named."""
+    assert read_manifest(wrapper(tmp_path, "kind: native\n", "wrapper.so")).entry == tmp_path / "wrapper.so"
+
+
+def test_a_bare_file_needs_no_manifest(tmp_path: Path) -> None:
+    """A .py or .so is told by its name."""
+    file = tmp_path / "mine.py"
+    file.write_text("")
+    assert read_manifest(file) == Manifest("mine", "1", "python", file)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "files", "said"),
+    [
+        ("kind: python\n", [], "wrapper.py does not exist"),
+        ("kind: native\n", [], "build it"),
+        ("kind: perl\n", [], "write `kind: python`"),
+        ("kind: python\nentri: x.py\n", [], "unknown key `entri`"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_cure(
+    tmp_path: Path, manifest: str, files: list[str], said: str
+) -> None:
+    """Refused with the manifest's path and what to do."""
+    with pytest.raises(BadConfigError) as caught:
+        read_manifest(wrapper(tmp_path, manifest, *files))
+    assert said in str(caught.value)
+    assert str(tmp_path / "engine.yaml") in str(caught.value)
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A path without anything, a folder without anything, a file of another kind."""
+    text = tmp_path / "a.txt"
+    text.write_text("")
+    for path, said in ((tmp_path / "no", "no such wrapper"), (tmp_path, "has neither"), (text, "not `.txt`")):
+        with pytest.raises(BadConfigError, match=said):
+            read_manifest(path)
