@@ -49,9 +49,9 @@ struct OpenRequest {
 struct Cause {
   uint32_t reason = 0;                 // 0: that of the table
   ErrorCode error = ErrorCode::kNone;  // kNone: that of the table
-  std::string_view message;
+  std::string_view message{};
   int32_t engine_code = 0;
-  std::string_view engine_message;
+  std::string_view engine_message{};
 };
 
 enum class FrameStatus : uint8_t {

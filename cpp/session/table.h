@@ -386,6 +386,9 @@ constexpr const Cell& lookup(Variant variant, State state, Event event) {
 constexpr ErrorCode attach_error(bool is_attached) {
   return is_attached ? ErrorCode::PROTOCOL_VIOLATION : ErrorCode::kNone;
 }
+constexpr ErrorCode detach_error(bool is_attached) {
+  return is_attached ? ErrorCode::kNone : ErrorCode::PROTOCOL_VIOLATION;
+}
 
 // ---- names, for docs, logs and Python
 // ------------------------------------------------------------
