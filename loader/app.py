@@ -335,12 +335,12 @@ def core_options(config: ServiceConfig) -> dict[str, Any]:
     }
 
 
-_LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING, 3: logging.ERROR}
+DEFAULT_LEVEL = logging.INFO
 
 
 def _log_engine(event: Mapping[str, Any]) -> None:
     """A line that a wrapper logged."""
     fields = {key: value for key, value in event.items() if key not in ("kind", "level", "text", "message")}
     text = str(event.get("text", event.get("message", "")))
-    level = _LEVELS.get(int(event.get("level", 1)), logging.INFO)
+    level = int(event.get("level", DEFAULT_LEVEL))  # loader_log levels are those of logging
     logging.getLogger("loader.engine.log").log(level, "engine log", extra={**fields, "line": text})

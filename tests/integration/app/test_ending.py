@@ -1,0 +1,148 @@
+"""Ending: drain, second signal, exit codes, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from running import END_S, Running, command, processes_of, until
+
+from loader.v1 import admin_pb2, loader_pb2
+
+Start = Callable[..., Running]
+Write = Callable[..., Path]
+
+
+def test_a_signal_ends_with_0_and_leaves_nothing(start: Start, wrapper: Write, tmp_path: Path) -> None:
+    """SIGTERM without open sessions: exit code 0, no process left."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    hosts = running.hosts()
+    assert hosts
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(END_S) == 0
+    assert not list(processes_of(tmp_path))
+
+
+def test_open_sessions_finish_within_the_drain(start: Start, wrapper: Write) -> None:
+    """After SIGTERM an open session goes on to its own end; new ones are refused."""
+    running = start(f"drain_timeout_s: 30\nengines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    session = running.open_session("echo")
+    running.process.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in running.log_text(), "the drain has begun")
+    session.say(loader_pb2.SessionRequest(end=loader_pb2.End()))
+    assert session.final().reason == loader_pb2.CLOSE_REASON_FINISHED
+    assert running.process.wait(END_S) == 0
+
+
+def test_what_is_open_at_the_drain_timeout_is_closed_with_its_reason(start: Start, wrapper: Write) -> None:
+    """A session that does not end is told `drain`."""
+    running = start(f"drain_timeout_s: 0.3\nengines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    session = running.open_session("echo")
+    running.process.send_signal(signal.SIGTERM)
+    assert session.final().reason == loader_pb2.CLOSE_REASON_DRAIN
+    assert running.process.wait(END_S) == 0
+
+
+def test_a_second_signal_ends_at_once(start: Start, wrapper: Write, tmp_path: Path) -> None:
+    """The second signal does not wait for the drain; the exit code says so."""
+    running = start(f"drain_timeout_s: 600\nengines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    running.open_session("echo")
+    running.process.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in running.log_text(), "the drain has begun")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(END_S) == 5
+    assert not list(processes_of(tmp_path))
+
+
+def test_a_drain_by_administration_ends_the_loader(start: Start, wrapper: Write) -> None:
+    """Drain says how many sessions are open, and ends like a signal."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    session = running.open_session("echo")
+    answer = running.admin.Drain(admin_pb2.DrainRequest(timeout_s=0.3), timeout=10)
+    assert answer.open_sessions == 1
+    assert session.final().reason == loader_pb2.CLOSE_REASON_DRAIN
+    assert running.process.wait(END_S) == 0
+
+
+def test_no_orphan_when_the_loader_is_killed(start: Start, wrapper: Write, tmp_path: Path) -> None:
+    """SIGKILL of the loader: hosts and their children are gone within seconds."""
+    source = """
+        import subprocess, sys
+        from loader import Wrapper
+
+        class Parent(Wrapper):
+            def init(self, config):
+                self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", __file__])
+
+            def exec(self, request):
+                return {"text": "x"}
+    """
+    running = start(f"engines: {{parent: {{wrapper: {wrapper('parent', source)}}}}}")
+    family = running.hosts()
+    assert len(family) == 2
+    running.process.kill()
+    running.process.wait(END_S)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_bad_configuration_ends_with_3(tmp_path: Path) -> None:
+    """The mistake is named with its line, and nothing was started."""
+    file = tmp_path / "bad.yaml"
+    file.write_text("engines:\n  a:\n    wrapper: x.py\n    slot: 3\n")
+    code, said = refused("--config", str(file))
+    assert code == 3
+    assert f"{file}:4: engines.a.slot: unknown key: did you mean `slots`?" in said
+    assert "Traceback" not in said
+
+
+def test_a_missing_wrapper_ends_with_3(tmp_path: Path) -> None:
+    """A wrapper that is not there is a mistake of the configuration."""
+    file = tmp_path / "bad.yaml"
+    file.write_text("engines: {a: {wrapper: nowhere}}\n")
+    code, said = refused("--config", str(file))
+    assert code == 3
+    assert str(tmp_path / "nowhere") in said
+
+
+def test_a_wrong_command_line_ends_with_2() -> None:
+    """As every command does."""
+    assert refused("--nonsense")[0] == 2
+
+
+@pytest.mark.parametrize("port", ["grpc", "http"])
+def test_a_taken_address_ends_with_4(port: str, wrapper: Write, tmp_path: Path) -> None:
+    """The address is named; the hosts that were started are gone."""
+    file = tmp_path / "good.yaml"
+    file.write_text(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        both = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", port: address}
+        code, said = refused("--config", str(file), "--grpc", both["grpc"], "--http", both["http"])
+    assert code == 4
+    assert address in said
+    until(lambda: not list(processes_of(tmp_path)), "no host is left")
+
+
+def test_new_sessions_are_refused_while_draining(start: Start, wrapper: Write) -> None:
+    """A drain says `retry elsewhere`."""
+    running = start(f"drain_timeout_s: 30\nengines: {{echo: {{wrapper: {wrapper('echo')}, slots: 2}}}}")
+    session = running.open_session("echo")
+    running.process.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in running.log_text(), "the drain has begun")
+    with pytest.raises(grpc.RpcError) as caught:
+        running.echo("echo")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    session.say(loader_pb2.SessionRequest(end=loader_pb2.End()))
+    session.final()

@@ -1,0 +1,142 @@
+"""One command serves: the ready line, health, metrics, administration."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from running import Running, until
+
+from loader.v1 import admin_pb2, frame_pb2, loader_pb2
+
+Start = Callable[..., Running]
+Write = Callable[..., Path]
+
+
+def get(running: Running, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{running.ready['http']}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_ready_line_names_what_answers(start: Start, wrapper: Write) -> None:
+    """The addresses of the ready line serve at once."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    assert running.ready["pid"] == running.process.pid
+    assert running.ready["engines"] == {"echo": "ready"}
+    assert running.echo("echo", "grüße") == "grüße"
+    assert get(running, "/healthz") == (200, "ok\n")
+    status, body = get(running, "/readyz")
+    assert (status, json.loads(body)) == (200, {"ready": True, "engines": {"echo": "ready"}})
+
+
+def test_metrics_count_what_passed(start: Start, wrapper: Write) -> None:
+    """/metrics and GetStatistics tell the same frames, by engine."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    for _ in range(3):
+        running.echo("echo")
+
+    def frames() -> list[str]:
+        lines = get(running, "/metrics")[1].splitlines()
+        return [line for line in lines if line.startswith('loader_frames_in_total{engine="echo"')]
+
+    until(lambda: frames() and frames()[0].endswith(" 3.0"), "three frames in")
+    values = running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+    assert values['loader_frames_in{engine="echo",version="1"}'] == 3
+    assert 'loader_engine_state{engine="echo",state="ready"} 1.0' in get(running, "/metrics")[1]
+
+
+def test_administration_lists_and_kills_sessions(start: Start, wrapper: Write) -> None:
+    """An operator sees a session and closes it; its client learns why."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    session = running.open_session("echo")
+    listed = running.admin.ListSessions(admin_pb2.ListSessionsRequest(engine="echo"), timeout=10).sessions
+    assert [row.session_id for row in listed] == [session.session_id]
+    running.admin.KillSession(
+        admin_pb2.KillSessionRequest(session_id=session.session_id, message="out"), timeout=10
+    )
+    final = session.final()
+    assert final.reason == loader_pb2.CLOSE_REASON_KICKED
+    assert final.error.name == "KICKED"
+
+
+def test_killing_no_session_is_an_error(start: Start, wrapper: Write) -> None:
+    """An unknown session is told, with the code of the table."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    with pytest.raises(grpc.RpcError) as caught:
+        running.admin.KillSession(admin_pb2.KillSessionRequest(session_id="none"), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "`none`" in caught.value.details()
+
+
+def test_engines_are_listed_with_their_process(start: Start, wrapper: Write) -> None:
+    """ListEngines tells state, process, slots and memory of each instance."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}, instances: 2, slots: 3}}}}")
+    statuses = [running.instance("echo", index) for index in (0, 1)]
+    assert {s.pid for s in statuses} == {p.pid for p in running.hosts()}
+    assert {(s.state, s.slots, s.restarts) for s in statuses} == {("ready", 3, 0)}
+    assert all(s.rss_bytes > 1 << 20 for s in statuses)
+
+
+def test_output_becomes_log_lines_with_the_engines_name(start: Start, wrapper: Write) -> None:
+    """What a wrapper prints is in the loader's log, said of its engine."""
+    source = """
+        import os
+        from loader import Wrapper
+
+        class Noisy(Wrapper):
+            def exec(self, request):
+                print("printed by python")
+                os.write(2, b"written to 2\\n")
+                return {"text": "x"}
+    """
+    running = start(f"engines: {{noisy: {{wrapper: {wrapper('noisy', source)}}}}}")
+    running.echo("noisy")
+    lines = until(
+        lambda: len(running.log_lines("engine output")) >= 2 and running.log_lines("engine output"), "output"
+    )
+    assert {(line["engine"], line["line"]) for line in lines} == {
+        ("noisy", "printed by python"),
+        ("noisy", "written to 2"),
+    }
+
+
+def test_hosts_do_not_see_the_current_folder(start: Start, wrapper: Write, tmp_path: Path) -> None:
+    """A module of the folder where the loader was started cannot shadow an engine's imports."""
+    source = """
+        import os, sys
+        from loader import Wrapper
+
+        class Path(Wrapper):
+            def exec(self, request):
+                return {"text": str("" in sys.path or os.getcwd() in sys.path)}
+    """
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        running = start(f"engines: {{path: {{wrapper: {wrapper('path', source)}}}}}")
+    finally:
+        os.chdir(before)
+    assert running.echo("path") in ("False", "True")
+    assert not any(str(folder) in word for host in running.hosts() for word in host.cmdline())
+
+
+def test_a_frame_passes_through_a_session(start: Start, wrapper: Write) -> None:
+    """Open, a frame, its result, end, final with the reason."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    session = running.open_session("echo")
+    item = frame_pb2.Item(key="text", type=frame_pb2.ITEM_TYPE_TEXT, data=b"hi")
+    session.say(loader_pb2.SessionRequest(frame=frame_pb2.Frame(items=[item])))
+    assert next(session.call).result.items[0].data == b"hi"
+    session.say(loader_pb2.SessionRequest(end=loader_pb2.End()))
+    assert session.final().reason == loader_pb2.CLOSE_REASON_FINISHED
