@@ -30,6 +30,7 @@ struct EngineOptions {
   int64_t detached_timeout_ns = 30'000'000'000;  // detached for longer: client_gone
   uint64_t window_bytes = 64 * 1024;             // credit of each direction of a session
   uint32_t window_records = 256;
+  uint32_t queue_records = 8192;  // input waiting in the core
   uint64_t queue_bytes =
       64 * 1024;  // input waiting in the core; one larger frame may overdraw once
 };
