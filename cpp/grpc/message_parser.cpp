@@ -47,8 +47,6 @@ MessageParser::Step MessageParser::collect_body(std::string_view& input) {
     buffer_.reserve(std::min<size_t>(size_, kFirstStep));
   }
   size_t n = std::min<size_t>(input.size(), size_ - buffer_.size());
-  if (buffer_.capacity() < buffer_.size() + n)
-    buffer_.reserve(std::min<size_t>(size_, std::max(buffer_.capacity() * 2, buffer_.size() + n)));
   buffer_.append(input.substr(0, n));
   input.remove_prefix(n);
   if (buffer_.size() < size_) return Step::kNeedMore;

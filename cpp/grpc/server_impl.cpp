@@ -173,6 +173,7 @@ void ServerImpl::close_now(CancelReason reason) {
 // ---------------------------------------------------------------- the round
 
 void ServerImpl::need_round() {
+  has_work_ = true;
   if (!round_timer_.is_set()) round_timer_.set(loop_, 0);
 }
 
@@ -201,7 +202,8 @@ void ServerImpl::wake(Stream* stream) {
 }
 
 void ServerImpl::on_round_end() {
-  if (!round_timer_.is_set() && dirty_.empty() && graves_.empty() && wakes_.empty()) return;
+  if (!has_work_) return;
+  has_work_ = false;
   round_timer_.cancel();
   std::vector<Connection*> unread;
   unread.swap(unread_);
@@ -215,7 +217,9 @@ void ServerImpl::on_round_end() {
   }
   run_graves();
   delete_dead();
-  if (dirty_.empty() && graves_.empty() && wakes_.empty() && unread_.empty()) round_timer_.cancel();
+  bool is_idle = dirty_.empty() && graves_.empty() && wakes_.empty() && unread_.empty();
+  has_work_ = !is_idle;
+  if (is_idle) round_timer_.cancel();
   report_drained();
 }
 

@@ -109,6 +109,7 @@ class ServerImpl final : public RoundHook {
   int64_t log_window_ns_ = 0;
   int log_lines_ = 0;
   bool is_draining_ = false;
+  bool has_work_ = false;  // for on_round_end()
 };
 
 }  // namespace loader::grpc

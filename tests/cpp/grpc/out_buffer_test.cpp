@@ -1,0 +1,131 @@
+// Queued bytes leave in order, by copy or by reference, and payloads are released exactly once.
+#include "grpc/out_buffer.h"
+
+#include <gtest/gtest.h>
+
+#include "grpc/socket_queue.h"
+
+namespace loader::grpc {
+namespace {
+
+int released = 0;
+Payload payload(const std::string& bytes) {
+  return Payload(
+      bytes.data(), bytes.size(), [](void*, uint64_t) { released++; }, nullptr);
+}
+
+std::string wire_of(SocketQueue& queue) {
+  std::string out;
+  iovec v[64];
+  int n = queue.vectors(v, 64);
+  for (int i = 0; i < n; i++) out.append(static_cast<const char*>(v[i].iov_base), v[i].iov_len);
+  return out;
+}
+
+// "head" + payload "PAYLOAD" + "tail", then a second message "next".
+struct TwoMessages {
+  std::string foreign = "PAYLOAD";
+  OutBuffer out;
+  TwoMessages() {
+    released = 0;
+    out.add("head");
+    out.add(SharedPayload(payload(foreign)));
+    out.add("tail");
+    out.commit(15);
+    out.add("next");
+    out.commit(4);
+  }
+};
+
+TEST(OutBuffer, EveryCutGathersTheSameBytesAndReleasesOnce) {
+  const std::string all = "headPAYLOADtailnext";
+  for (size_t cut = 0; cut <= all.size(); cut++) {
+    TwoMessages m;
+    SocketQueue queue;
+    m.out.gather(cut, queue);
+    EXPECT_EQ(wire_of(queue), all.substr(0, cut));
+    m.out.gather(m.out.size(), queue);
+    EXPECT_EQ(wire_of(queue), all) << cut;
+    EXPECT_TRUE(m.out.is_empty());
+    EXPECT_EQ(released, 0) << "the kernel has not taken it yet";
+    queue.pop(all.size());
+    EXPECT_EQ(released, 1);
+  }
+}
+
+TEST(OutBuffer, CopyingReleasesAtTheLastByte) {
+  TwoMessages m;
+  uint8_t to[32];
+  m.out.copy_to(to, 10);
+  EXPECT_EQ(released, 0);
+  m.out.copy_to(to, 1);
+  EXPECT_EQ(released, 1);
+}
+
+TEST(OutBuffer, DroppingKeepsTheMessageOnTheWire) {
+  const std::string first = "headPAYLOADtail";
+  for (size_t sent = 1; sent < first.size(); sent++) {
+    TwoMessages m;
+    uint8_t to[32];
+    m.out.copy_to(to, sent);
+    EXPECT_TRUE(m.out.is_inside_message());
+    m.out.drop_whole_messages();
+    ASSERT_EQ(m.out.size(), first.size() - sent) << sent;
+    m.out.copy_to(to, m.out.size());
+    EXPECT_EQ(std::string(reinterpret_cast<char*>(to), first.size() - sent), first.substr(sent));
+    EXPECT_TRUE(m.out.is_empty());
+    EXPECT_EQ(released, 1);
+  }
+}
+
+TEST(OutBuffer, DroppingBetweenMessagesDropsAll) {
+  TwoMessages m;
+  uint8_t to[32];
+  m.out.copy_to(to, 15);
+  EXPECT_FALSE(m.out.is_inside_message());
+  m.out.drop_whole_messages();
+  EXPECT_TRUE(m.out.is_empty());
+}
+
+TEST(OutBuffer, ClearReleasesPayloads) {
+  TwoMessages m;
+  m.out.clear();
+  EXPECT_EQ(released, 1);
+  EXPECT_EQ(m.out.size(), 0u);
+}
+
+TEST(OutBuffer, PayloadIsSeenOnlyWithinReach) {
+  TwoMessages m;
+  EXPECT_FALSE(m.out.has_payload_within(4));
+  EXPECT_TRUE(m.out.has_payload_within(5));
+}
+
+TEST(SocketQueueTest, EveryPartialWriteLeavesTheRest) {
+  const std::string all = "headPAYLOADtailnext";
+  for (size_t cut = 0; cut < all.size(); cut++) {
+    TwoMessages m;
+    SocketQueue queue;
+    m.out.gather(all.size(), queue);
+    queue.pop(cut);
+    EXPECT_EQ(wire_of(queue), all.substr(cut));
+    EXPECT_EQ(queue.size(), all.size() - cut);
+    EXPECT_EQ(all.substr(cut, queue.front().size()), queue.front());
+    EXPECT_EQ(released, cut >= 11 ? 1 : 0);
+  }
+}
+
+TEST(PayloadTest, MovingReleasesOnce) {
+  released = 0;
+  std::string bytes = "x";
+  {
+    Payload a = payload(bytes);
+    Payload b = std::move(a);
+    a = std::move(b);
+    a = Payload();
+    EXPECT_EQ(released, 1);
+  }
+  EXPECT_EQ(released, 1);
+}
+
+}  // namespace
+}  // namespace loader::grpc
