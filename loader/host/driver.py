@@ -51,12 +51,14 @@ class Driver:
 
     def load(self, directory: str, entry: str) -> None:
         """Imports the wrapper's file. Raises: BadWrapper, or what the file raises."""
-        self._class = load_wrapper(Path(directory), entry)
-        self._declared = self._class.describe()
-        self._declared["properties"] |= {
-            "has_exec": has(self._class, "exec"),
-            "has_sessions": has(self._class, "create"),
-        }
+        self.accept(load_wrapper(Path(directory), entry))
+
+    def accept(self, found: type[Wrapper]) -> None:
+        """Takes the class whose instance will serve."""
+        self._class = found
+        self._declared = found.describe()
+        powers = {"has_exec": has(found, "exec"), "has_sessions": has(found, "create")}
+        self._declared["properties"] |= powers
         json.dumps(self._declared)  # refuse here what identity could not send
 
     def identity(self) -> tuple[int, str, str, str]:
