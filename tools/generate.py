@@ -1,9 +1,8 @@
 """Generates what is derived from one source: the error tree and its page, the Python of the protocol, and the
 page of the configuration.
 
-Sources: cpp/include/loader/errors.def, proto/loader/v1 and loader/config/schema.py. `--check` changes nothing and exits 1
-when a
-generated file differs. Refuses to know what the errors and messages are for.
+Sources: cpp/include/loader/errors.def, proto/loader/v1 and loader/config/schema.py. `--check` changes nothing
+and exits 1 when a generated file differs. Refuses to know what the errors and messages are for.
 
 The protocol's Python comes from Debian's protoc 3.21 on purpose: what newer compilers write refuses
 protobuf 6. The gRPC stubs are written here because those of grpcio-tools refuse older grpcio.
