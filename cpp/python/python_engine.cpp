@@ -426,15 +426,16 @@ void PythonEngine::call_user(loader_handle_t handle, const char* name, PyObject*
 
 void PythonEngine::cancel(void* session, loader_handle_t handle, int32_t reason) noexcept {
   const Gil gil;
+  if (session != nullptr) {
+    const auto& state = *static_cast<SessionState*>(session);
+    if (state.cancel) call_user(handle, "cancel", state.cancel.ptr(), reason);
+  }
   try {
     driver_.attr("cancel_task")(handle);
   } catch (py::error_already_set& raised) {
     raised.restore();
     take_failure(*context_, handle);
   }
-  if (session == nullptr) return;
-  const auto& state = *static_cast<SessionState*>(session);
-  if (state.cancel) call_user(handle, "cancel", state.cancel.ptr(), reason);
 }
 
 void PythonEngine::destroy(void* session, loader_handle_t handle, int32_t reason) noexcept {

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from loader._host import Port
 
 
+STOP_TIMEOUT_S = 1.0
+
+
 class Outcome(NamedTuple):
     """How the coroutine of a call ended. Not finished: it returned PENDING, finish comes later."""
 
@@ -68,9 +71,19 @@ class EventLoop:
             running.wait()
 
     def stop(self) -> None:
-        """Ends the loop; what still runs is dropped with the process."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=1.0)
+        """Ends the loop; a coroutine that ignores cancellation is dropped with the process."""
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
+        self._thread.join(STOP_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _cancel_all(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=STOP_TIMEOUT_S / 2)
+        self._loop.stop()
 
     def _serve(self) -> None:
         self._on_start()
