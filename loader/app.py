@@ -21,13 +21,14 @@ from loader.center import FileCenter, Revision
 from loader.config import ServiceConfig, plan, read_config
 from loader.engine.spec import make_spec
 from loader.engine.supervisor import Engine, Supervisor
-from loader.errors import BadConfigError, DefectError, InternalError, LoaderError
+from loader.errors import BadConfigError, DefectError, InternalError, LoaderError, QueueFullError
 from loader.logs import start_logging
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from loader._core import Server
+    from loader.admin.events import EventBoard
     from loader.admin.http import HttpServer, Readiness
     from loader.admin.service import AdminService, RolloutRecord
 
@@ -106,6 +107,7 @@ class App:
         self._forced = asyncio.Event()
         self._rollouts: list[RolloutRecord] = []
         self._admin: AdminService | None = None
+        self._board: EventBoard | None = None
         self._http: HttpServer | None = None
 
     # ---- start
@@ -160,6 +162,7 @@ class App:
     async def _start_control(self) -> bool:
         """Starts admin and HTTP while hosts initialise, then says that all is ready; False: told to stop first."""
         # Imported here: the hosts are already starting while this takes its 100 ms.
+        from loader.admin.events import EventBoard
         from loader.admin.http import HttpServer, bind, make_app
         from loader.admin.metrics import exposition
         from loader.admin.service import AdminService, RolloutRecord
@@ -171,6 +174,7 @@ class App:
                 f"cannot listen on {self._config.http}: {error.strerror}: try --http with port 0"
             ) from None
         self._rollouts.append(RolloutRecord(self._revision, "applied"))
+        self._board = EventBoard(self._core)
         self._admin = AdminService(
             self._core, self._supervisor, self._drain_asked, lambda: self._rollouts[::-1]
         )
@@ -214,12 +218,24 @@ class App:
 
     def _engine_changed(self, engine: Engine) -> None:
         logger.debug("engine state", extra={"engine": engine.spec.name, "state": engine.state})
+        self._tell(
+            "engine_state",
+            engine.spec.name,
+            f"{engine.state}: {engine.error}" if engine.error else engine.state,
+        )
+
+    def _tell(self, kind: str, engine: str, message: str) -> None:
+        if self._board is not None:
+            self._board.tell(kind, engine, message)
 
     def _take_events(self) -> None:
         for event in self._core.take_events():
             kind = event["kind"]
             if kind == "admin_call":
                 self._answer_admin(event)
+            elif kind == "admin_cancelled":
+                if self._board is not None:
+                    self._board.remove(event["call"])
             elif kind == "drained":
                 self._drained.set()
             elif kind == "log":
@@ -228,10 +244,14 @@ class App:
                 self._supervisor.on_event(event)
 
     def _answer_admin(self, event: Mapping[str, Any]) -> None:
-        call, method = event["call_id"], str(event["method"])
+        call, method = event["call"], str(event["method"])
         try:
-            if self._admin is None:
+            if self._admin is None or self._board is None:
                 raise InternalError("the loader is still starting: ask again")
+            if event.get("stream"):
+                if not self._board.add(call):
+                    raise QueueFullError("too many watch events here: end one of the others first")
+                return
             payload = self._admin.answer(method, event["request"])
         except LoaderError as error:
             self._core.answer_admin(call, None, (error.code, error.message))
@@ -249,6 +269,9 @@ class App:
     def _read(self, revision: Revision) -> ServiceConfig:
         return self._settings.override(read_config(revision.text, str(self._settings.config)))
 
+    def _updatable(self) -> frozenset[str]:
+        return frozenset(name for name, engine in self._supervisor.engines.items() if engine.has_update)
+
     def _apply(self, revision: Revision) -> None:
         """Applies a revision that changes live and per-session keys only; refuses any other, whole."""
         from loader.admin.service import RolloutRecord
@@ -256,7 +279,7 @@ class App:
         error = ""
         try:
             wanted = self._read(revision)
-            refusals = plan(self._config, wanted).refusals()
+            refusals = plan(self._config, wanted, self._updatable()).refusals()
             if refusals:
                 raise BadConfigError(
                     "; ".join(refusals) + ": not possible while running in this version: restart"
@@ -270,6 +293,7 @@ class App:
         state = "refused" if error else "applied"
         self._rollouts = [*self._rollouts, RolloutRecord(revision.name, state, error)][-ROLLOUTS_KEPT:]
         self._center.acknowledge(revision.name, state, error)
+        self._tell("config", "", f"{revision.name} {state} {error}".rstrip())
 
     # ---- stop
 
@@ -292,6 +316,7 @@ class App:
         self._is_serving = False
         timeout_s = self._config.drain_timeout_s if self._drain_timeout_s is None else self._drain_timeout_s
         logger.info("draining", extra={"timeout_s": timeout_s})
+        self._tell("drain", "", f"ends within {timeout_s} s")
         self._core.set_serving("", False)
         self._core.drain(timeout_s)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loader.config.schema import Change, EngineConfig, Section, ServiceConfig
@@ -50,14 +50,16 @@ class Plan:
         return lines
 
 
-def plan(old: ServiceConfig, new: ServiceConfig) -> Plan:
-    """What it takes to get from `old` to `new`."""
+def plan(old: ServiceConfig, new: ServiceConfig, updatable: frozenset[str] = frozenset()) -> Plan:
+    """What it takes to get from `old` to `new`; `updatable` engines take a changed `config` live."""
     by_change: dict[Change, list[Changed]] = {change: [] for change in Change}
     for changed in _differences("", old, new, skip="engines"):
         by_change[changed.change].append(changed)
     replaced: dict[str, tuple[Changed, ...]] = {}
     for name in old.engines.keys() & new.engines.keys():
         differences = _differences(f"engines.{name}.", old.engines[name], new.engines[name])
+        if name in updatable:
+            differences = [_made_live(c) if c.key == f"engines.{name}.config" else c for c in differences]
         for changed in differences:
             if changed.change is not Change.REPLACE:
                 by_change[changed.change].append(changed)
@@ -72,6 +74,10 @@ def plan(old: ServiceConfig, new: ServiceConfig) -> Plan:
         started=tuple(name for name in new.engines if name not in old.engines),
         stopped=tuple(name for name in old.engines if name not in new.engines),
     )
+
+
+def _made_live(changed: Changed) -> Changed:
+    return replace(changed, change=Change.LIVE)
 
 
 def change_of(field: FieldInfo) -> Change:

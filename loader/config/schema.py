@@ -70,7 +70,9 @@ class EngineConfig(Section):
     threads: int = replace(
         0, "Calls that run at a time in one instance. 0: as many as slots, at most 32.", ge=0
     )
-    config: dict[str, Any] = replace({}, "Handed to the wrapper's init, as it is.")
+    config: dict[str, Any] = replace(
+        {}, "Handed to the wrapper's init, as it is. Live where the wrapper has `update`."
+    )
     python: str = replace("", "Python interpreter of this engine. Empty: the loader's own.")
     environment: dict[str, str] = replace({}, "Environment variables of the engine's process.")
     admission_wait_ms: int = live(1_000, "Wait for a free slot.", ge=0)

@@ -48,15 +48,19 @@ class Instance:
         self.state = InstanceState.STARTING
         self.handle: int | None = None
         self.restarts = 0
-        self.error = ""
+        self.has_update = False  # takes a changed `config` without being replaced
         self.has_settled = False  # ready once, or failed once: what the start of the loader waits for
         self._dropped_bytes = 0
         self.process: HostProcess | None = None
+        self._told = ""  # why the last process ended, as the data plane or the supervisor says
+        self._how = ""  # and as the operating system does
+        self._error_of: int | None = None
         self._core = core
         self._on_change = on_change
         self._budget = RestartBudget()
         self._timers: list[asyncio.TimerHandle] = []
         self._is_stopping = False
+        self._is_given_up = False
         self.stopped = asyncio.Event()
 
     @property
@@ -67,6 +71,11 @@ class Instance:
     @property
     def pid(self) -> int:
         return self.process.pid if self.process else 0
+
+    @property
+    def error(self) -> str:
+        """Why the last process ended; empty while one is ready."""
+        return "; ".join(text for text in (self._told, self._how) if text)
 
     @property
     def output_dropped_bytes(self) -> int:
@@ -87,7 +96,7 @@ class Instance:
         except OSError as error:
             self._core.abandon_instance(self.handle)
             self.handle = None
-            self.error = f"cannot start {self.spec.command([])[0]}: {error.strerror}"
+            self._told = f"cannot start {self.spec.command([])[0]}: {error.strerror}"
             return
         self._core.attach_instance(self.handle, self.process.pid)
 
@@ -97,34 +106,38 @@ class Instance:
             self.process.watch(loop, self._exited)
             self._after(self.spec.config.init_timeout_s, self._init_timed_out)
         elif self.handle is None:
-            self._ended(self.error)
+            self._ended()
 
     # ---- what the data plane says
 
-    def became_ready(self) -> None:
+    def became_ready(self, has_update: bool) -> None:
         self._cancel_timers()
+        self.has_update = has_update
         if self.state is InstanceState.STARTING:
-            self.error = ""
+            self._told = self._how = ""
             logger.info("instance ready", extra=self.fields)
             self._enter(InstanceState.READY)
 
-    def failed(self, reason: str) -> None:
-        """Init failed, the process died or hung: remembered; the restart follows the process's end."""
-        self.error = reason
-        if (
-            self.process is None and self.state is not InstanceState.STOPPED
-        ):  # inline: there is no process to end
-            self._ended(reason)
-        else:
-            self._after(self.spec.config.hang_grace_ms / 1000 + 5, self.kill)
+    def hung(self, reason: str) -> None:
+        """Remembered; the data plane ends the process when its other sessions have had their grace."""
+        self._tell(reason)
 
-    def released(self) -> None:
+    def gone(self, reason: str, is_permanent: bool) -> None:
         """The data plane has let go of the instance: the process's number may be given to another."""
-        if self.process is not None:
-            if self.state not in _RUNNING:
-                self._reap(self.process)
-        elif self.state is InstanceState.DRAINING:
-            self._enter(InstanceState.STOPPED)
+        if reason and not self._is_stopping:
+            self._tell(reason)
+        if self.process is None:
+            if self.state in _RUNNING:  # inline: there is no process whose end would follow
+                self._ended()
+        elif self.state in _RUNNING:
+            self.process.kill()  # its end follows
+        else:
+            self._reap(self.process)
+        if is_permanent and self.state not in (InstanceState.STOPPED, InstanceState.DRAINING):
+            self._is_given_up = True
+            if self.state is InstanceState.BACKOFF:
+                self._cancel_timers()
+                self._give_up()
 
     # ---- what the supervisor wants
 
@@ -156,51 +169,64 @@ class Instance:
             return
         size = self.process.rss_bytes()
         if size > limit:
-            self.error = f"{size} bytes resident, memory_limit_bytes is {limit}: raise it, or find the leak"
+            self._tell(f"{size} bytes resident, memory_limit_bytes is {limit}: raise it, or find the leak")
             logger.error("memory limit", extra={**self.fields, "rss_bytes": size, "limit_bytes": limit})
             self._core.kill_instance(self.handle, "memory_limit")
 
     # ---- the process
 
     def _init_timed_out(self) -> None:
-        self.error = f"init did not finish in init_timeout_s = {self.spec.config.init_timeout_s}: raise it"
+        self._tell(f"init did not finish in init_timeout_s = {self.spec.config.init_timeout_s}: raise it")
         logger.error("init timeout", extra=self.fields)
         self.kill()
 
     def _exited(self) -> None:
         process = self.process
         assert process is not None
-        how = process.exit_text
+        self._note_failure()
+        self._how = process.exit_text
         self._dropped_bytes += process.output.dropped_bytes
         loop = asyncio.get_running_loop()
         loop.call_later(REAP_DELAY_S, self._reap, process)
         logger.log(
             logging.INFO if self._is_stopping else logging.WARNING,
             "host ended",
-            extra={**self.fields, "how": how, "reason": self.error},
+            extra={**self.fields, "how": self._how, "reason": self._told},
         )
-        self._ended(f"{self.error}; {how}" if self.error else how)
+        self._ended()
 
     def _reap(self, process: HostProcess) -> None:
         process.reap()
         if self.process is process:
             self.process = None
 
-    def _ended(self, reason: str) -> None:
+    def _note_failure(self) -> None:
+        """Forgets the failure of the process before this one."""
+        if self._error_of != self.handle:
+            self._error_of = self.handle
+            self._told = self._how = ""
+
+    def _tell(self, reason: str) -> None:
+        self._note_failure()
+        self._told = self._told or reason
+
+    def _ended(self) -> None:
         """What follows an end: stopped, a restart after a wait, or giving up."""
         self._cancel_timers()
         self.has_settled = True
         if self._is_stopping:
             self._enter(InstanceState.STOPPED)
             return
-        self.error = reason
         delay_s = self._budget.next_delay_s(self.spec.config.restart, time.monotonic())
-        if delay_s is None:
-            logger.error("instance given up", extra={**self.fields, "reason": reason})
-            self._enter(InstanceState.FAILED)
+        if delay_s is None or self._is_given_up:
+            self._give_up()
             return
         self._enter(InstanceState.BACKOFF)
         self._after(delay_s, self._restart)
+
+    def _give_up(self) -> None:
+        logger.error("instance given up", extra={**self.fields, "reason": self.error})
+        self._enter(InstanceState.FAILED)
 
     def _restart(self) -> None:
         self.restarts += 1

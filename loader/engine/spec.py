@@ -56,6 +56,7 @@ class EngineSpec:
             "threads": self.threads,
             "language": self.manifest.kind,
             "directory": str(self.manifest.entry.parent),
+            "entry": self.manifest.entry.name,
             "config_json": json.dumps(config.config),
         }
 

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 MEMORY_PERIOD_S = 0.25
 FINI_S = 10.0
+PERMANENT = ("BAD_WRAPPER",)  # another start cannot help
 
 
 class Engine:
@@ -54,6 +55,11 @@ class Engine:
     @property
     def is_ready(self) -> bool:
         return any(instance.state is InstanceState.READY for instance in self.instances)
+
+    @property
+    def has_update(self) -> bool:
+        """A changed `config` reaches every instance live."""
+        return bool(self.instances) and all(instance.has_update for instance in self.instances)
 
     @property
     def error(self) -> str:
@@ -100,12 +106,14 @@ class Supervisor:
         if instance is None:
             return
         if kind == "instance_ready":
-            instance.became_ready()
-        elif kind in ("instance_failed", "host_hung"):
-            logger.error("instance failed", extra={**instance.fields, "kind": kind, "reason": _reason(event)})
-            instance.failed(_reason(event))
-        elif kind in ("host_died", "instance_stopped"):
-            instance.released()
+            instance.became_ready(bool(event.get("has_update")))
+        elif kind == "host_hung":
+            logger.error("instance hung", extra={**instance.fields, "reason": _reason(event)})
+            instance.hung(_reason(event))
+        elif kind in ("host_died", "instance_failed", "instance_stopped"):
+            instance.gone(_reason(event), is_permanent=event.get("error") in PERMANENT)
+        elif kind == "instance_update_failed":
+            logger.error("live update refused", extra={**instance.fields, "reason": _reason(event)})
 
     def update(self, engines: Mapping[str, EngineConfig]) -> None:
         """Applies the live and per-session keys of new configurations of the same engines."""
@@ -113,10 +121,15 @@ class Supervisor:
             engine = self.engines[name]
             if engine.spec.config == config:
                 continue
+            is_updated = engine.spec.config.config != config.config
             engine.spec = replace(engine.spec, config=config)
             for instance in engine.instances:
                 instance.spec = engine.spec
-            self._core.update_engine(name, engine.spec.version, engine.spec.core_options())
+            options = engine.spec.core_options()
+            self._core.update_engine(name, engine.spec.version, options)
+            for instance in engine.instances if is_updated else ():
+                if instance.handle is not None and instance.state is InstanceState.READY:
+                    self._core.update_instance(instance.handle, str(options["config_json"]))
 
     async def stop(self, timeout_s: float = FINI_S) -> None:
         """Ends every host: fini, then the process; what has not ended after the time is killed."""
@@ -158,4 +171,4 @@ class Supervisor:
 
 
 def _reason(event: Mapping[str, object]) -> str:
-    return str(event.get("error") or event.get("message") or event.get("reason") or event["kind"])
+    return str(event.get("message") or event.get("error") or "")

@@ -65,3 +65,10 @@ def test_engines_come_and_go() -> None:
     """New and removed engines are named."""
     made = plan(service(), service(engines={"b": {"wrapper": "/b"}}))
     assert (made.started, made.stopped) == (("b",), ("a",))
+
+
+def test_config_is_live_where_the_wrapper_takes_updates() -> None:
+    """`config` asks for replacement, but not of an engine that has `update`."""
+    made = plan(engine(config={"k": 1}), engine(config={"k": 2}), updatable=frozenset({"a"}))
+    assert [c.key for c in made.live] == ["engines.a.config"]
+    assert not made.needs_replacement
