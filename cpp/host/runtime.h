@@ -27,12 +27,16 @@ struct ChannelDescriptors {
   int arena_out = -1;
 };
 
+std::string package_version_of_build();
+
 struct RuntimeOptions {
   std::vector<ChannelDescriptors> channels;  // the runtime owns and closes them
   int lifeline = -1;          // end of file there: the loader is gone; owned; -1: none
   int64_t handover_us = 100;  // a follower takes over from a call that runs longer
   bool is_python = false;     // for the hello
   std::string runtime_name = "loader-host";  // for the hello: "python 3.11.2 /usr/bin/python3"
+  std::string package_version =
+      package_version_of_build();  // of engine-loader; must be the loader's
   // True in a host process: when the loader is gone, kill the own process group after 2 s. False
   // inside the loader (inline isolation).
   bool owns_process = true;

@@ -1,0 +1,152 @@
+#include "host/description.h"
+
+#include <cctype>
+#include <cstdio>
+
+namespace loader::host {
+
+namespace {
+
+constexpr int kMaxDepth = 64;
+
+// A recursive-descent check of JSON's form that notes `properties.*` on its way.
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : text_(text) {}
+
+  bool scan() {
+    skip_space();
+    if (at() != '{') return fail("it does not begin with {");
+    if (!value("", 0)) return false;
+    skip_space();
+    return at_ == text_.size() || fail("something follows the object");
+  }
+  const Properties& properties() const { return properties_; }
+  const std::string& error() const { return error_; }
+
+ private:
+  char at() const { return at_ < text_.size() ? text_[at_] : '\0'; }
+  void skip_space() {
+    while (at_ < text_.size() &&
+           std::string_view(" \t\r\n").find(text_[at_]) != std::string_view::npos)
+      ++at_;
+  }
+  bool fail(const std::string& why) {
+    if (error_.empty()) error_ = why + " (at byte " + std::to_string(at_) + ")";
+    return false;
+  }
+  bool word(std::string_view expected) {
+    if (text_.substr(at_, expected.size()) != expected) return fail("an unknown word");
+    at_ += expected.size();
+    return true;
+  }
+  bool value(const std::string& path, int depth) {
+    if (depth > kMaxDepth) return fail("it is nested too deeply");
+    skip_space();
+    switch (at()) {
+      case '{':
+        return object(path, depth);
+      case '[':
+        return array(depth);
+      case '"':
+        return string(nullptr);
+      case 't':
+        note(path);
+        return word("true");
+      case 'f':
+        return word("false");
+      case 'n':
+        return word("null");
+      default:
+        return number();
+    }
+  }
+  bool object(const std::string& path, int depth) {
+    ++at_;
+    skip_space();
+    if (at() == '}') return ++at_, true;
+    while (true) {
+      std::string key;
+      skip_space();
+      if (!string(&key)) return false;
+      skip_space();
+      if (at() != ':') return fail("a colon is missing");
+      ++at_;
+      if (!value(path + "/" + key, depth + 1)) return false;
+      skip_space();
+      if (at() == '}') return ++at_, true;
+      if (at() != ',') return fail("a comma or } is missing");
+      ++at_;
+    }
+  }
+  bool array(int depth) {
+    ++at_;
+    skip_space();
+    if (at() == ']') return ++at_, true;
+    while (true) {
+      if (!value("/[]", depth + 1)) return false;
+      skip_space();
+      if (at() == ']') return ++at_, true;
+      if (at() != ',') return fail("a comma or ] is missing");
+      ++at_;
+    }
+  }
+  bool string(std::string* out) {
+    if (at() != '"') return fail("a string is missing");
+    for (++at_; at_ < text_.size(); ++at_) {
+      const char byte = text_[at_];
+      if (byte == '"') return ++at_, true;
+      if (static_cast<unsigned char>(byte) < 0x20) return fail("a control character in a string");
+      if (byte == '\\') ++at_;
+      if (out != nullptr && at_ < text_.size()) out->push_back(text_[at_]);
+    }
+    return fail("a string does not end");
+  }
+  bool number() {
+    const size_t begin = at_;
+    while (at_ < text_.size() &&
+           (std::isdigit(static_cast<unsigned char>(text_[at_])) != 0 ||
+            std::string_view("+-.eE").find(text_[at_]) != std::string_view::npos))
+      ++at_;
+    return at_ != begin || fail("a value is missing");
+  }
+  void note(const std::string& path) {
+    if (path == "/properties/non_blocking") properties_.is_non_blocking = true;
+    if (path == "/properties/deterministic") properties_.is_deterministic = true;
+    if (path == "/properties/slots_fixed") properties_.has_fixed_slots = true;
+  }
+
+  std::string_view text_;
+  size_t at_ = 0;
+  std::string error_;
+  Properties properties_;
+};
+
+}  // namespace
+
+std::optional<Properties> read_properties(std::string_view json, std::string& error) {
+  Scanner scanner(json);
+  if (scanner.scan()) return scanner.properties();
+  error = scanner.error();
+  return std::nullopt;
+}
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char byte : text) {
+    const auto code = static_cast<unsigned char>(byte);
+    if (byte == '"' || byte == '\\') {
+      out += '\\';
+      out += byte;
+    } else if (code < 0x20) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", code);
+      out += escape;
+    } else {
+      out += byte;
+    }
+  }
+  return out + "\"";
+}
+
+}  // namespace loader::host

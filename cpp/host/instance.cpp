@@ -1,0 +1,129 @@
+// What concerns the whole instance: init with warm-up, update, health.
+#include <utility>
+
+#include "host/runtime_impl.h"
+#include "loader/errors.h"
+
+namespace loader::host {
+
+using channel::Operation;
+using channel::RecordType;
+
+namespace {
+
+loader_config_t config_of(const channel::InitBody& body) {
+  loader_config_t config{};
+  config.struct_size = sizeof config;
+  config.engine = {body.engine.data(), body.engine.size()};
+  config.version = {body.version.data(), body.version.size()};
+  config.directory = {body.directory.data(), body.directory.size()};
+  config.json = {body.json.data(), body.json.size()};
+  config.slots = body.slots;
+  config.threads = body.threads;
+  return config;
+}
+
+std::vector<uint8_t> copy_of(std::span<const uint8_t> bytes) {
+  return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace
+
+bool HostRuntime::Impl::on_init(Link& link, const channel::RecordView& record) {
+  channel::InitBody body;
+  if (!decode(record.body, body)) return fault("an INIT record is malformed");
+  {
+    std::lock_guard lock(state_mutex_);
+    if (stage_ != Stage::kLoaded) return fault("a second INIT record");
+    stage_ = Stage::kInitialising;
+  }
+  dispatcher_.set_threads(body.threads);
+  dispatcher_.set_handover_us(body.handover_us);
+  submit(JobKind::kMain, [this, &link, bytes = copy_of(record.body)] { run_init(link, bytes); });
+  return true;
+}
+
+void HostRuntime::Impl::run_init(Link& link, const std::vector<uint8_t>& bytes) {
+  channel::InitBody body;
+  static_cast<void>(decode(bytes, body));  // it was checked when it came in
+  const Outcome outcome = init_engine(body);
+  if (outcome.status != LOADER_OK) {
+    complete(link, 0, Operation::kInit, outcome);
+    return leave(kExitInitFailed);
+  }
+  if (body.call_timeout_ns != channel::kNoDeadline) hung_clock_.start(body.call_timeout_ns);
+  {
+    std::lock_guard lock(state_mutex_);
+    stage_ = Stage::kReady;
+    is_serving_.store(!is_shutting_down_, std::memory_order_release);
+  }
+  send_ready(link);
+  complete(link, 0, Operation::kInit, outcome);
+  finish_shutdown();
+}
+
+Outcome HostRuntime::Impl::init_engine(const channel::InitBody& body) {
+  ErrorRoom room;
+  loader_status_t status = engine_.load(body.directory, body.entry, room.error());
+  Outcome outcome = room.outcome(status);
+  outcome.error_code = static_cast<uint16_t>(ErrorCode::BAD_WRAPPER);
+  if (status != LOADER_OK) return outcome;
+  ErrorRoom init_room;
+  status = engine_.init(face_, config_of(body), init_room.error());
+  outcome = init_room.outcome(status);
+  outcome.error_code = static_cast<uint16_t>(ErrorCode::INIT_FAILED);
+  if (status != LOADER_OK) return outcome;
+  ErrorRoom warm_room;
+  status = engine_.warm_up(warm_room.error());
+  outcome = warm_room.outcome(status);
+  if (status == LOADER_OK) return outcome;
+  outcome.error_code = static_cast<uint16_t>(ErrorCode::INIT_FAILED);
+  engine_.fini();
+  return outcome;
+}
+
+void HostRuntime::Impl::send_ready(Link& link) {
+  const Identity identity = engine_.identity();
+  channel::ReadyBody body;
+  body.flags = identity.flags;
+  body.abi_major = identity.abi_major;
+  body.abi_minor = identity.abi_minor;
+  body.name = identity.name;
+  body.version = identity.version;
+  body.describe_json = identity.describe_json;
+  link.send_body(RecordType::kReady, 0, body);
+}
+
+bool HostRuntime::Impl::on_update(Link& link, const channel::RecordView& record) {
+  channel::InitBody body;
+  if (!decode(record.body, body)) return fault("an UPDATE record is malformed");
+  submit(JobKind::kMain, [this, &link, wire = record.handle, bytes = copy_of(record.body)] {
+    run_update(link, wire, bytes);
+  });
+  return true;
+}
+
+void HostRuntime::Impl::run_update(Link& link, uint64_t wire, const std::vector<uint8_t>& bytes) {
+  channel::InitBody body;
+  static_cast<void>(decode(bytes, body));
+  ErrorRoom room;
+  const bool is_serving = is_serving_.load(std::memory_order_acquire);
+  const loader_status_t status =
+      is_serving ? engine_.update(config_of(body), room.error()) : LOADER_ERROR_UNAVAILABLE;
+  complete(link, wire, Operation::kUpdate, room.outcome(status));
+}
+
+bool HostRuntime::Impl::on_health(Link& link, const channel::RecordView& record) {
+  submit(JobKind::kCall, [this, &link, wire = record.handle] { run_health(link, wire); });
+  return true;
+}
+
+void HostRuntime::Impl::run_health(Link& link, uint64_t wire) {
+  ErrorRoom room;
+  const bool is_serving = is_serving_.load(std::memory_order_acquire);
+  const loader_status_t status =
+      is_serving ? engine_.health(room.error()) : LOADER_ERROR_UNAVAILABLE;
+  complete(link, wire, Operation::kHealth, room.outcome(status));
+}
+
+}  // namespace loader::host

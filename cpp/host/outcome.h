@@ -1,0 +1,48 @@
+// How a call ended, and the room an entry gets for its error text. Knows wrapper.h only.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "frame/frame_codec.h"
+#include "loader/wrapper.h"
+
+namespace loader::host {
+
+struct Outcome {
+  loader_status_t status = LOADER_OK;
+  std::string message;
+  uint16_t error_code = 0;  // of errors.def; 0: follows from the operation and the status
+};
+
+// Text of a wrapper as it may leave the host: UTF-8, bounded.
+inline std::string clean_text(std::string_view text) {
+  constexpr size_t kMaxTextBytes = 64 * 1024;
+  std::string out(text.substr(0, kMaxTextBytes));
+  if (frame::is_utf8(out)) return out;
+  for (char& byte : out)
+    if (static_cast<unsigned char>(byte) >= 0x80) byte = '?';
+  return out;
+}
+
+class ErrorRoom {
+ public:
+  ErrorRoom() : error_{sizeof(loader_error_t), sizeof(text_), 0, 0, text_.data()} {}
+  ErrorRoom(const ErrorRoom&) = delete;
+  ErrorRoom& operator=(const ErrorRoom&) = delete;
+  loader_error_t& error() { return error_; }
+  // The wrapper may have changed every member: only our own room is read.
+  Outcome outcome(loader_status_t status) const {
+    if (status == LOADER_OK) return {};
+    const size_t size = std::min<size_t>(error_.size, text_.size());
+    return {status, clean_text({text_.data(), size}), 0};
+  }
+
+ private:
+  std::array<char, 2048> text_;
+  loader_error_t error_;
+};
+
+}  // namespace loader::host
