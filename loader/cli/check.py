@@ -81,7 +81,6 @@ def _describe(title: str, manifest: Manifest, python: str) -> None:
     typer.echo(f"{title}: {manifest.kind}, {manifest.entry}")
     typer.echo(f"  loads as {found.name} {found.version or '(no version)'}, ABI {found.abi}")
     typer.echo(f"  powers: {', '.join(found.powers)}")
-    declared = json.loads(found.declaration) if found.declaration else {}
     for part in ("inputs", "outputs", "parameters"):
-        for entry in declared.get(part, []):
+        for entry in found.declaration.get(part, []):
             typer.echo(f"  {part[:-1]}: {json.dumps(entry, ensure_ascii=False)}")

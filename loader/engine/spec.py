@@ -62,11 +62,11 @@ class EngineSpec:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line of a host: `arguments` name its descriptors."""
-        entry = str(self.manifest.entry)
         if self.manifest.kind == "native":
-            return [str(host_program()), *arguments, entry]
-        # -P keeps the current folder and the script's off sys.path.
-        return [self.config.python or sys.executable, "-P", "-m", "loader.host", *arguments, entry]
+            return [str(host_program()), *arguments]
+        # -P keeps the current folder and the script's off sys.path. The last word is for whoever lists processes.
+        python = self.config.python or sys.executable
+        return [python, "-P", "-m", "loader.host", *arguments, str(self.manifest.entry)]
 
     def environment(self) -> dict[str, str]:
         """The environment of a host."""
