@@ -16,6 +16,7 @@ struct ServerOptions {
   uint64_t arena_bytes = 64ull << 20;     // each direction of each channel
   uint64_t inline_payload_bytes = 16384;  // above it a payload travels through the arena
   uint64_t channel_backlog_bytes = 8ull << 20;  // a host that reads nothing: over it, it is killed
+  uint64_t exec_response_bytes = 64ull << 20;   // all results of one Exec
   int64_t admin_timeout_ms = 30'000;            // an admin call the control plane never answers
 };
 
@@ -39,6 +40,7 @@ struct EngineOptions {
   bool is_default = true;       // the version that an empty Target.version means
   std::string language;         // "python" or "native", for Describe and logs
   std::string directory;        // absolute path of the wrapper's folder
+  std::string entry;            // file inside it: wrapper.py, wrapper.so
   std::string config_json = "{}";
   std::string declaration_json;  // what Describe says before an instance is ready
 };

@@ -343,16 +343,20 @@ std::optional<std::string> check_tensor_size(const frame::FrameView& frame,
   if (item.data_type == 0 || item.data_type >= std::size(kElementBytes)) {
     return "tensor \"" + std::string(item.key) + "\" has no data_type";
   }
-  auto expected = static_cast<unsigned __int128>(kElementBytes[item.data_type]);
+  uint64_t expected = static_cast<uint64_t>(kElementBytes[item.data_type]);
+  bool is_too_large = false;
+  bool is_empty = false;
   for (int64_t extent : frame.shape(item)) {
     if (extent < 0) {
       return "tensor \"" + std::string(item.key) + "\" has the negative extent " +
              std::to_string(extent);
     }
-    expected *= static_cast<uint64_t>(extent);
-    if (expected > (uint64_t{1} << 62)) break;
+    is_empty |= extent == 0;
+    is_too_large |= __builtin_mul_overflow(expected, static_cast<uint64_t>(extent), &expected);
   }
-  if (expected == item.data.size()) return std::nullopt;
+  if (is_empty ? item.data.empty() : !is_too_large && expected == item.data.size()) {
+    return std::nullopt;
+  }
   return "tensor \"" + std::string(item.key) + "\" of shape " + shape_text(frame.shape(item)) +
          " and type " + name_of(kDataTypes, item.data_type) + " does not have " +
          std::to_string(item.data.size()) + " bytes";

@@ -1,0 +1,107 @@
+#include "server/admission.h"
+
+#include "server/open_blob.h"
+
+namespace loader::server {
+namespace {
+
+ErrorReport invalid(std::string message) {
+  return {ErrorCode::INVALID_ARGUMENT, std::move(message), 0, {}};
+}
+
+std::string quoted(std::string_view text) {
+  constexpr size_t kLimit = 100;
+  std::string out = "\"";
+  out.append(text.substr(0, kLimit));
+  return out + (text.size() > kLimit ? "...\"" : "\"");
+}
+
+std::string names_of(const ShardContext& shard) {
+  std::string names;
+  for (const auto& entry : shard.engines()) {
+    names += (names.empty() ? "" : ", ") + entry->shared->name + " " + entry->shared->version;
+  }
+  return names.empty() ? "none" : names;
+}
+
+}  // namespace
+
+std::span<const uint8_t> Admission::blob() const {
+  return {reinterpret_cast<const uint8_t*>(blob_.data()), blob_.size()};
+}
+
+std::optional<ErrorReport> Admission::find_engine() {
+  const TargetView& target = request_.target;
+  if (target.engine.empty()) {
+    if (target.has_selector) {
+      return ErrorReport{ErrorCode::UNSUPPORTED,
+                         "target.selector is not supported by this version; name the engine in "
+                         "target.engine",
+                         0,
+                         {}};
+    }
+    return invalid("target.engine is empty; name the engine, or ask Describe for the list");
+  }
+  engine_ = shard_.find_engine(target.engine, target.version);
+  if (engine_ != nullptr) return std::nullopt;
+  std::string wanted = quoted(target.engine);
+  if (!target.version.empty()) wanted += " version " + quoted(target.version);
+  return ErrorReport{ErrorCode::UNKNOWN_ENGINE,
+                     "no engine " + wanted + " is served here; served are: " + names_of(shard_), 0,
+                     {}};
+}
+
+std::optional<ErrorReport> Admission::check_parameters() {
+  auto wrong = engine_->facts.schema->check_parameters(request_.parameters);
+  if (!wrong) return std::nullopt;
+  engine_->invalid_requests++;
+  return invalid("engine " + engine_->shared->name + ": " + *wrong);
+}
+
+std::optional<ErrorReport> Admission::admit(const grpc::Call& call, bool is_exec) {
+  if (auto error = find_engine()) return error;
+  grpc::Status allowed = shard_.plane().authorizer->allow(call.peer(), call.metadata(), call.path(),
+                                                          engine_->shared->name);
+  if (!allowed.is_ok()) return ErrorReport{ErrorCode::PERMISSION_DENIED, allowed.message, 0, {}};
+  bool has_power = is_exec ? engine_->facts.has_exec : engine_->facts.has_sessions;
+  if (!has_power) {
+    return ErrorReport{ErrorCode::UNSUPPORTED,
+                       "engine " + engine_->shared->name +
+                           (is_exec ? " has no one-shot calls; open a session"
+                                    : " has no sessions; use Exec or ExecStream"),
+                       0,
+                       {}};
+  }
+  engine_->unknown_fields += request_.unknown_fields;
+  if (auto error = check_parameters()) return error;
+  metadata_ = request_.target.labels;
+  for (const TextPair& pair : request_.target.trace_context) metadata_.push_back(pair);
+  if (!request_.target.tenant.empty()) metadata_.emplace_back("tenant", request_.target.tenant);
+  blob_.clear();
+  append_open_blob(blob_, request_.parameters, metadata_);
+  return std::nullopt;
+}
+
+std::optional<ErrorReport> Admission::check_frame(EngineEntry& engine, std::string_view bytes,
+                                                  bool is_whole, std::span<const uint8_t>& out) {
+  out = {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+  frame_.clear();
+  frame::Fault fault = frame::decode_frame(out, frame::Origin::kClient, frame_);
+  if (fault != frame::Fault::kNone) {
+    engine.invalid_requests++;
+    return invalid(std::string("the frame is not valid: ") + frame::describe(fault));
+  }
+  if (auto wrong = engine.facts.schema->check_frame(frame_, is_whole)) {
+    engine.invalid_requests++;
+    return invalid("engine " + engine.shared->name + ": " + *wrong);
+  }
+  if (frame_.unknown_fields != 0) engine.unknown_fields += frame_.unknown_fields;
+  if (frame_.needs_rewrite) {
+    rewritten_.clear();
+    frame::append_frame(frame_, rewritten_);
+    out = {reinterpret_cast<const uint8_t*>(rewritten_.data()), rewritten_.size()};
+  }
+  return std::nullopt;
+}
+
+}  // namespace loader::server

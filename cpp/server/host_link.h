@@ -1,0 +1,123 @@
+// One engine instance as one shard sees it: the shard's end of its channel. Turns calls of the session
+// core into records and records into calls of the core; moves large payloads into the arena. Knows
+// nothing of when an instance starts or ends (host_watch.h) and nothing of gRPC.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "channel/bodies.h"
+#include "channel/endpoint.h"
+#include "frame/frame_codec.h"
+#include "loop/event_loop.h"
+#include "session/ports.h"
+#include "session/shard.h"
+
+namespace loader::server {
+
+class HostLink;
+
+// Records that concern the instance and not a session, and the end of the channel.
+class LinkOwner {
+ public:
+  virtual ~LinkOwner() = default;
+  virtual void on_link_hello(HostLink& link, const channel::Hello& hello) = 0;
+  virtual void on_link_ready(HostLink& link, const channel::ReadyBody& ready) = 0;
+  // Of init, update and health.
+  virtual void on_link_completion(HostLink& link, const channel::CompletionBody& completion) = 0;
+  virtual void on_link_pong(HostLink& link, uint64_t nonce) = 0;
+  virtual void on_link_log(HostLink& link, uint64_t handle, const channel::LogBody& log) = 0;
+  virtual void on_link_meter(HostLink& link, uint64_t handle, const channel::MeterBody& meter) = 0;
+  virtual void on_link_trace(HostLink& link, uint64_t handle, const channel::TraceBody& trace) = 0;
+  // The peer closed (`is_corrupt` false) or sent what cannot be. The link is silent from now on.
+  virtual void on_link_lost(HostLink& link, bool is_corrupt, const std::string& why) = 0;
+  // The link has output; flush() it before the round ends.
+  virtual void on_link_dirty(HostLink& link) = 0;
+  // "service-session" text of a handle.
+  virtual std::string session_id(session::SessionId id) const = 0;
+};
+
+class HostLink : public session::HostPort, public EventSource, private channel::RecordSink {
+ public:
+  HostLink(session::InstanceId instance, EventLoop& loop, session::Shard& core, LinkOwner& owner,
+           channel::Endpoint endpoint, uint64_t inline_payload_bytes);
+  ~HostLink() override;
+  HostLink(const HostLink&) = delete;
+  HostLink& operator=(const HostLink&) = delete;
+
+  session::InstanceId instance() const { return instance_; }
+  void start(const channel::Hello& hello);
+  void send_init(channel::RecordType type, const channel::InitBody& body);
+  void send_ping(uint64_t nonce);
+  void send_fini(int32_t reason);
+  void flush();
+  // Takes what the host still sent before it ended.
+  void drain();
+  // No event reaches the core any more.
+  void close();
+  bool is_closed() const { return is_closed_; }
+  size_t queued_bytes() const { return endpoint_.socket->queued_bytes(); }
+  size_t arena_bytes_used() const { return endpoint_.out->used_bytes(); }
+  void tidy_arena();
+
+  // ---- session::HostPort
+  void send_create(session::Handle handle, const session::OpenView& open) override;
+  void send_exec(session::Handle handle, const session::OpenView& open,
+                 const session::MessageView& request) override;
+  void send_write(session::Handle handle, const session::MessageView& frame) override;
+  void send_end(session::Handle handle) override;
+  void send_cancel(session::Handle handle, uint32_t reason) override;
+  void send_destroy(session::Handle handle, uint32_t reason) override;
+  void grant(session::Handle handle, uint32_t records, uint64_t bytes) override;
+
+ private:
+  void on_events(uint32_t events) override;
+  bool on_record(channel::RecordView& record) override;
+
+  bool take_completion(const channel::RecordView& record);
+  bool take_result(channel::RecordView& record);
+  bool take_credit_or_release(channel::RecordView& record);
+  bool take_instance_record(channel::RecordView& record);
+  template <typename Body, typename Take>
+  bool take_body(const channel::RecordView& record, const char* what, Take take);
+  bool fault(std::string why);
+  void lose(bool is_corrupt, const std::string& why);
+
+  void mark_dirty();
+  void fill_open(session::Handle handle, const session::OpenView& open);
+  void send_message(channel::RecordType type, session::Handle handle,
+                    const channel::OpenBody* open, const session::MessageView& message);
+  void send_large(channel::RecordType type, session::Handle handle, const channel::OpenBody* open,
+                  const session::MessageView& message);
+  void move_to_arena(frame::ItemView& item);
+
+  const session::InstanceId instance_;
+  EventLoop& loop_;
+  session::Shard& core_;
+  LinkOwner& owner_;
+  channel::Endpoint endpoint_;
+  const uint64_t inline_payload_bytes_;
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  bool is_watched_ = false;
+  bool wants_writable_ = false;
+  bool is_dirty_ = false;
+  bool is_closed_ = false;
+  bool is_draining_ = false;
+  bool has_hello_ = false;
+  std::string fault_;
+
+  // Scratch, kept for their room.
+  channel::OpenBody open_;
+  std::string open_id_;
+  frame::FrameView frame_;
+  std::vector<channel::OutPayload> out_payloads_;
+  std::vector<channel::PayloadRef> out_refs_;
+  std::vector<channel::Payload> in_payloads_;
+  std::vector<session::PayloadView> in_views_;
+  std::vector<uint32_t> releases_;
+};
+
+}  // namespace loader::server

@@ -1,0 +1,448 @@
+#include "server/instance_control.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "loader/wrapper.h"
+
+namespace loader::server {
+namespace {
+
+constexpr int64_t kMillisecond = 1'000'000;
+constexpr int64_t kStopPollNs = 5 * kMillisecond;
+constexpr int64_t kClosingGraceNs = 2'000 * kMillisecond;
+constexpr int64_t kExitReportNs = 1'000 * kMillisecond;
+
+int open_pidfd(int pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+
+}  // namespace
+
+// One shard's view of the instance: what concerns the instance goes to its control, on shard 0 where
+// the clocks live.
+class InstanceControl::Seat : public LinkOwner {
+ public:
+  Seat(InstanceControl& control, ShardContext& shard) : control_(control), shard_(shard) {}
+  ShardContext& shard() { return shard_; }
+
+  void on_link_hello(HostLink&, const channel::Hello& hello) override { control_.on_hello(hello); }
+  void on_link_ready(HostLink&, const channel::ReadyBody& ready) override {
+    if (is_first()) control_.on_ready(ready);
+  }
+  void on_link_completion(HostLink&, const channel::CompletionBody& completion) override {
+    if (is_first()) control_.on_completion(completion);
+  }
+  void on_link_pong(HostLink&, uint64_t) override {
+    if (is_first()) control_.on_pong();
+  }
+  void on_link_log(HostLink&, uint64_t handle, const channel::LogBody& log) override {
+    push(Event("log")
+             .add("level", int64_t{log.level})
+             .add("text", std::string(log.text))
+             .add("session", name_of(handle)));
+  }
+  void on_link_meter(HostLink&, uint64_t handle, const channel::MeterBody& meter) override {
+    push(Event("meter")
+             .add("unit", std::string(meter.unit))
+             .add("amount", meter.amount)
+             .add("session", name_of(handle)));
+  }
+  void on_link_trace(HostLink&, uint64_t handle, const channel::TraceBody& trace) override {
+    push(Event("trace")
+             .add("key", std::string(trace.key))
+             .add("value", std::string(trace.value))
+             .add("session", name_of(handle)));
+  }
+  void on_link_lost(HostLink&, bool is_corrupt, const std::string& why) override {
+    Ending ending;
+    ending.error = is_corrupt ? ErrorCode::CHANNEL_CORRUPT : ErrorCode::ENGINE_DIED;
+    ending.message = is_corrupt ? "the engine's host sent " + why + "; it was stopped" : why;
+    control_.end(ending);
+  }
+  void on_link_dirty(HostLink& link) override { shard_.mark_dirty(link); }
+  std::string session_id(session::SessionId id) const override {
+    return control_.plane_.session_id(id);
+  }
+
+ private:
+  bool is_first() const { return shard_.index() == 0; }
+  std::string name_of(uint64_t handle) const {
+    return handle == 0 ? std::string() : control_.plane_.session_id(handle);
+  }
+  void push(Event event) {
+    const InstanceShared& shared = *control_.shared_;
+    event.add("engine", shared.engine->name).add("version", shared.engine->version);
+    event.add("instance", static_cast<int64_t>(shared.id));
+    control_.plane_.events.push_lossy(std::move(event));
+  }
+
+  InstanceControl& control_;
+  ShardContext& shard_;
+};
+
+InstanceControl::InstanceControl(Plane& plane, std::shared_ptr<InstanceShared> shared,
+                                 std::function<void(session::InstanceId)> on_gone)
+    : plane_(plane), shared_(std::move(shared)), on_gone_(std::move(on_gone)) {
+  for (auto& shard : plane_.shards) seats_.push_back(std::make_unique<Seat>(*this, *shard));
+}
+
+InstanceControl::~InstanceControl() {
+  if (runner_.joinable()) runner_.detach();
+}
+
+EventLoop& InstanceControl::loop() { return plane_.shards[0]->loop(); }
+
+HostLink* InstanceControl::first_link() { return plane_.shards[0]->find_link(shared_->id); }
+
+void InstanceControl::prepare() {
+  for (size_t i = 0; i < seats_.size(); i++) {
+    auto [endpoint, descriptors] = channel::create_channel(plane_.options.arena_bytes);
+    endpoints_.push_back(std::move(endpoint));
+    descriptors_.push_back(std::move(descriptors));
+  }
+  if (!shared_->is_inline) lifeline_ = channel::create_lifeline();
+}
+
+channel::Hello InstanceControl::my_hello(uint32_t shard) const {
+  channel::Hello hello;
+  hello.shard = shard;
+  hello.shard_count = static_cast<uint32_t>(seats_.size());
+  hello.pid = static_cast<uint32_t>(getpid());
+  hello.language = channel::Language::kLoader;
+  hello.package_version = LOADER_VERSION;
+  hello.runtime = "loader";
+  return hello;
+}
+
+channel::InitBody InstanceControl::init_body(const EngineOptions& options) const {
+  channel::InitBody body;
+  body.engine = shared_->engine->name;
+  body.version = shared_->engine->version;
+  body.directory = options.directory;
+  body.entry = options.entry;
+  body.json = options.config_json;
+  body.slots = options.slots;
+  body.threads = options.threads;
+  if (options.call_timeout_ms > 0) body.call_timeout_ns = options.call_timeout_ms * kMillisecond;
+  return body;
+}
+
+void InstanceControl::attach(int pid) {
+  shared_->pid = pid;
+  shared_->state = InstanceState::kStarting;
+  descriptors_.clear();
+  lifeline_.host_end.reset();
+  start_links();
+}
+
+void InstanceControl::start_links() {
+  for (size_t i = 0; i < seats_.size(); i++) {
+    auto endpoint = std::make_shared<channel::Endpoint>(std::move(endpoints_[i]));
+    ShardContext& shard = seats_[i]->shard();
+    shard.post([self = shared_from_this(), endpoint, i, &shard] {
+      if (self->shared_->is_ending) return;
+      HostLink& link =
+          shard.add_link(self->shared_->id, *self->seats_[i], std::move(*endpoint));
+      link.start(self->my_hello(static_cast<uint32_t>(i)));
+      if (i == 0) self->start_on_first_shard();
+    });
+  }
+  endpoints_.clear();
+}
+
+void InstanceControl::start_on_first_shard() {
+  started_ns_ = loop().now_ns();
+  options_ = shared_->engine->options();
+  if (!shared_->is_inline) {
+    pidfd_.reset(open_pidfd(shared_->pid));
+    if (!pidfd_) {
+      return end({ErrorCode::ENGINE_DIED, 0, "the engine's process is gone already"});
+    }
+    loop().watch(pidfd_.get(), EPOLLIN, this);
+  }
+  first_link()->send_init(channel::RecordType::kInit, init_body(options_));
+  if (options_.init_timeout_ms <= 0) return;
+  init_timer_.on_fire([this] {
+    end({ErrorCode::INIT_FAILED, 0,
+         "init did not end within " + std::to_string(options_.init_timeout_ms) + " ms"});
+  });
+  init_timer_.set(loop(), started_ns_ + options_.init_timeout_ms * kMillisecond);
+}
+
+// ---- records
+
+void InstanceControl::on_hello(const channel::Hello& hello) {
+  auto refusal = channel::refuse_hello(my_hello(0), hello);
+  if (refusal) end({ErrorCode::BAD_WRAPPER, 0, *refusal});
+}
+
+void InstanceControl::on_ready(const channel::ReadyBody& ready) {
+  facts_.declaration_json = std::string(ready.describe_json);
+  facts_.wrapper_name = std::string(ready.name);
+  facts_.wrapper_version = std::string(ready.version);
+  facts_.has_exec = (ready.flags & channel::kHasExec) != 0;
+  facts_.has_sessions = (ready.flags & channel::kHasSessions) != 0;
+  facts_.has_update = (ready.flags & channel::kHasUpdate) != 0;
+  try {
+    facts_.schema = Schema::parse(facts_.declaration_json);
+  } catch (const std::invalid_argument& error) {
+    end({ErrorCode::BAD_WRAPPER, 0, error.what()});
+  }
+}
+
+void InstanceControl::on_completion(const channel::CompletionBody& completion) {
+  std::string message(completion.message);
+  if (completion.operation == channel::Operation::kUpdate) {
+    bool is_good = completion.status == LOADER_OK;
+    return push(is_good ? "instance_updated" : "instance_update_failed", message,
+                is_good ? ErrorCode::kNone : ErrorCode::BAD_CONFIG);
+  }
+  if (completion.operation != channel::Operation::kInit || was_ready_) return;
+  init_timer_.cancel();
+  if (completion.status != LOADER_OK) {
+    auto code = completion.error_code == 0 ? ErrorCode::INIT_FAILED
+                                           : static_cast<ErrorCode>(completion.error_code);
+    return end({code, 0, message.empty() ? "init returned " + std::to_string(completion.status)
+                                         : message});
+  }
+  if (!facts_.schema) facts_.schema = Schema::parse("");
+  open_for_work();
+}
+
+// Every shard knows the port before the pool hands out the first slot.
+void InstanceControl::open_for_work() {
+  was_ready_ = true;
+  last_pong_ns_ = loop().now_ns();
+  ports_left_ = static_cast<uint32_t>(seats_.size());
+  for (auto& seat : seats_) {
+    ShardContext& shard = seat->shard();
+    shard.post([self = shared_from_this(), facts = facts_, &shard] {
+      if (self->shared_->is_ending) return;
+      HostLink* link = shard.find_link(self->shared_->id);
+      if (link == nullptr) return;
+      shard.set_facts(self->shared_->engine->id, facts);
+      shard.core().add_port(self->shared_->id, self->shared_->engine->id, *link);
+      if (self->ports_left_.fetch_sub(1) != 1) return;
+      self->shared_->state = InstanceState::kReady;
+      self->shared_->engine->ready_instances++;
+      self->plane_.health.set(self->shared_->engine->name, grpc::Serving::kServing);
+      self->shared_->engine->pool->add_instance(self->shared_->id);
+      self->push("instance_ready", {});
+    });
+  }
+  ping_timer_.on_fire([this] { ping(); });
+  ping();
+}
+
+void InstanceControl::ping() {
+  HostLink* link = first_link();
+  int64_t timeout = options_.host_timeout_ms * kMillisecond;
+  if (link == nullptr || timeout <= 0) return;
+  link->tidy_arena();
+  int64_t now = loop().now_ns();
+  if (now - last_pong_ns_ > timeout && !is_hung_ && !shared_->is_inline) {
+    is_hung_ = true;
+    push("host_hung", "no answer to pings for " + std::to_string(options_.host_timeout_ms) + " ms",
+         ErrorCode::CALL_HUNG);
+    for (auto& seat : seats_) {
+      ShardContext& shard = seat->shard();
+      shard.post([self = shared_from_this(), &shard] {
+        shard.core().set_now(shard.loop().now_ns());
+        shard.core().on_instance_hung(self->shared_->id);
+      });
+    }
+    return;
+  }
+  link->send_ping(static_cast<uint64_t>(now));
+  ping_timer_.set(loop(), now + std::clamp(timeout / 4, 100 * kMillisecond, 2'500 * kMillisecond));
+}
+
+void InstanceControl::on_hung(session::SessionId session) {
+  shared_->engine->pool->set_accepting(shared_->id, false);
+  push("host_hung", "a call of session " + plane_.session_id(session) + " hangs",
+       ErrorCode::CALL_HUNG);
+}
+
+void InstanceControl::update(const std::string& config_json) {
+  plane_.shards[0]->post([self = shared_from_this(), config_json] {
+    HostLink* link = self->first_link();
+    if (link == nullptr) return;
+    self->options_ = self->shared_->engine->options();
+    self->options_.config_json = config_json;
+    link->send_init(channel::RecordType::kUpdate, self->init_body(self->options_));
+  });
+}
+
+// ---- stop
+
+void InstanceControl::stop(double timeout_s) {
+  plane_.shards[0]->post([self = shared_from_this(), timeout_s] {
+    if (self->shared_->is_ending || self->stopping_ != Stopping::kNo) return;
+    self->stopping_ = Stopping::kWaiting;
+    self->shared_->state = InstanceState::kStopping;
+    self->shared_->engine->pool->set_accepting(self->shared_->id, false);
+    self->stop_deadline_ns_ =
+        self->loop().now_ns() + static_cast<int64_t>(std::min(timeout_s, 1e6) * 1e9);
+    self->stop_timer_.on_fire([control = self.get()] { control->continue_stop(); });
+    self->continue_stop();
+  });
+}
+
+void InstanceControl::close_sessions() {
+  for (auto& seat : seats_) {
+    ShardContext& shard = seat->shard();
+    shard.post([self = shared_from_this(), &shard] {
+      shard.core().set_now(shard.loop().now_ns());
+      auto event = shard.core().is_draining() ? session::Event::kDrainDeadline
+                                              : session::Event::kReplaced;
+      shard.core().close_instance(self->shared_->id, event);
+    });
+  }
+}
+
+void InstanceControl::continue_stop() {
+  int64_t now = loop().now_ns();
+  bool is_idle = shared_->engine->pool->used(shared_->id) == 0;
+  if (stopping_ == Stopping::kFini) {
+    return end({ErrorCode::ENGINE_DIED, LOADER_REASON_REPLACED, "stopped; fini took too long"});
+  }
+  if (is_idle || (stopping_ == Stopping::kClosing && now >= stop_deadline_ns_)) {
+    stopping_ = Stopping::kFini;
+    if (HostLink* link = first_link()) link->send_fini(LOADER_REASON_REPLACED);
+    stop_timer_.set(loop(), now + options_.destroy_timeout_ms * kMillisecond + kClosingGraceNs);
+    return;
+  }
+  if (stopping_ == Stopping::kWaiting && now >= stop_deadline_ns_) {
+    stopping_ = Stopping::kClosing;
+    stop_deadline_ns_ = now + kClosingGraceNs;
+    close_sessions();
+  }
+  stop_timer_.set(loop(), now + kStopPollNs);
+}
+
+// ---- the end
+
+void InstanceControl::on_events(uint32_t) {
+  note_exit_status();
+  loop().unwatch(pidfd_.get(), this);
+  pidfd_.reset();
+  // A process that forked keeps the channel open; one that did not has sent its last records.
+  std::string how = exit_signal_ != 0 ? "was killed by signal " + std::to_string(exit_signal_)
+                                      : "exited with code " + std::to_string(exit_code_);
+  if (shared_->is_ending) return report_end();
+  end({ErrorCode::ENGINE_DIED, 0, "the engine's process " + how});
+  report_end();
+}
+
+void InstanceControl::note_exit_status() {
+  siginfo_t info{};
+  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info,
+             WEXITED | WNOHANG | WNOWAIT) != 0) {
+    return;
+  }
+  if (info.si_code == CLD_EXITED) exit_code_ = info.si_status;
+  if (info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) exit_signal_ = info.si_status;
+}
+
+void InstanceControl::kill_group() {
+  int pid = shared_->pid;
+  if (pid <= 1) return;
+  if (kill(-pid, SIGKILL) != 0 && errno == ESRCH) kill(pid, SIGKILL);
+}
+
+void InstanceControl::end(const Ending& ending) {
+  if (shared_->is_ending.exchange(true)) return;
+  kill_group();
+  bool was_serving = shared_->state.exchange(InstanceState::kDead) >= InstanceState::kReady;
+  shared_->engine->pool->retire_instance(shared_->id);
+  if (was_serving && shared_->engine->ready_instances.fetch_sub(1) == 1) {
+    plane_.health.set(shared_->engine->name, grpc::Serving::kNotServing);
+  }
+  shards_left_ = static_cast<uint32_t>(seats_.size());
+  for (auto& seat : seats_) {
+    ShardContext& shard = seat->shard();
+    // Posted even on its own thread: the link that noticed is still on the stack.
+    shard.post([self = shared_from_this(), ending, &shard] { self->end_on_shard(shard, ending); });
+  }
+}
+
+void InstanceControl::end_on_shard(ShardContext& shard, const Ending& ending) {
+  if (shard.index() == 0) {
+    ending_ = ending;
+    clear_clocks();
+  }
+  shard.core().set_now(shard.loop().now_ns());
+  if (HostLink* link = shard.find_link(shared_->id)) {
+    if (ending.error == ErrorCode::ENGINE_DIED) link->drain();
+    link->close();
+  }
+  session::Cause cause;
+  cause.reason = ending.reason;
+  cause.error = ending.error;
+  cause.message = ending.message;
+  shard.core().on_host_died(shared_->id, cause);
+  shard.drop_link(shared_->id);
+  if (shards_left_.fetch_sub(1) != 1) return;
+  plane_.shards[0]->post([self = shared_from_this()] {
+    // Wait a moment for the process's status, which says more than the end of its channel.
+    if (!self->pidfd_) return self->report_end();
+    self->exit_timer_.on_fire([control = self.get()] { control->report_end(); });
+    self->exit_timer_.set(self->loop(), self->loop().now_ns() + kExitReportNs);
+  });
+}
+
+void InstanceControl::clear_clocks() {
+  init_timer_.cancel();
+  ping_timer_.cancel();
+  stop_timer_.cancel();
+}
+
+void InstanceControl::report_end() {
+  if (is_reported_ || shards_left_ != 0) return;
+  is_reported_ = true;
+  auto self = shared_from_this();
+  exit_timer_.cancel();
+  if (pidfd_) {
+    loop().unwatch(pidfd_.get(), this);
+    pidfd_.reset();
+  }
+  const char* kind = stopping_ != Stopping::kNo ? "instance_stopped"
+                     : was_ready_               ? "host_died"
+                                                : "instance_failed";
+  push(kind, ending_.message, ending_.error);
+  on_gone_(shared_->id);
+}
+
+void InstanceControl::push(const char* kind, const std::string& message, ErrorCode error) {
+  Event event(kind);
+  event.add("instance", static_cast<int64_t>(shared_->id))
+      .add("engine", shared_->engine->name)
+      .add("version", shared_->engine->version)
+      .add("index", static_cast<int64_t>(shared_->index))
+      .add("pid", static_cast<int64_t>(shared_->pid.load()))
+      .add("message", message)
+      .add("code", static_cast<int64_t>(error))
+      .add("name", error == ErrorCode::kNone ? std::string() : std::string(error_row(error).name));
+  if (is_reported_) {
+    event.add("exit_code", static_cast<int64_t>(exit_code_))
+        .add("exit_signal", static_cast<int64_t>(exit_signal_));
+  }
+  if (std::string_view(kind) == "instance_ready") {
+    event.add("declaration", facts_.declaration_json)
+        .add("wrapper_name", facts_.wrapper_name)
+        .add("wrapper_version", facts_.wrapper_version)
+        .add("has_update", facts_.has_update)
+        .add("has_exec", facts_.has_exec)
+        .add("has_sessions", facts_.has_sessions)
+        .add("slots_fixed", facts_.schema && facts_.schema->is_slots_fixed())
+        .add("ready_s", static_cast<double>(EventLoop::clock_ns() - started_ns_) / 1e9);
+  }
+  plane_.events.push(std::move(event));
+}
+
+}  // namespace loader::server

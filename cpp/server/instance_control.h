@@ -1,0 +1,113 @@
+// The life of one instance on the data plane: hello, init, ready, pings, stop, death. Owns the links
+// of every shard; its clocks and the process's descriptor live on shard 0. Spawns and restarts nothing:
+// the control plane does, on the events this sends.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "channel/endpoint.h"
+#include "channel/lifeline.h"
+#include "loader/errors.h"
+#include "loop/event_loop.h"
+#include "server/engine.h"
+#include "server/host_link.h"
+#include "server/shard_context.h"
+
+namespace loader::server {
+
+// How an instance ended, for its sessions and for the event.
+struct Ending {
+  ErrorCode error = ErrorCode::ENGINE_DIED;
+  uint32_t reason = 0;  // LOADER_REASON_*; 0: host_died
+  std::string message;
+};
+
+class InstanceControl : public std::enable_shared_from_this<InstanceControl>, private EventSource {
+ public:
+  InstanceControl(Plane& plane, std::shared_ptr<InstanceShared> shared,
+                  std::function<void(session::InstanceId)> on_gone);
+  ~InstanceControl() override;
+  InstanceControl(const InstanceControl&) = delete;
+  InstanceControl& operator=(const InstanceControl&) = delete;
+
+  const InstanceShared& shared() const { return *shared_; }
+
+  // ---- the control plane's thread
+  // Creates the channels; the descriptors for the host stay open until attach() or the end.
+  void prepare();
+  const std::vector<channel::HostDescriptors>& host_descriptors() const { return descriptors_; }
+  int host_lifeline() const { return lifeline_.host_end.get(); }
+  // For a host inside this process: gives the descriptors away.
+  std::vector<channel::HostDescriptors> take_descriptors() { return std::move(descriptors_); }
+  void attach(int pid);
+  // Runs beside the links and is joined in the end.
+  void set_runner(std::thread runner) { runner_ = std::move(runner); }
+
+  // ---- any thread
+  void stop(double timeout_s);
+  void update(const std::string& config_json);
+  // Ends its sessions, kills its process group, tells the control plane. The first one counts.
+  void end(const Ending& ending);
+  void on_hung(session::SessionId session);
+
+ private:
+  class Seat;  // one shard's LinkOwner
+
+  void start_links();
+  void start_on_first_shard();
+  void on_events(uint32_t events) override;
+
+  void on_hello(const channel::Hello& hello);
+  void on_ready(const channel::ReadyBody& ready);
+  void on_completion(const channel::CompletionBody& completion);
+  void on_pong() { last_pong_ns_ = loop().now_ns(); }
+
+  void open_for_work();
+  void ping();
+  void continue_stop();
+  void close_sessions();
+  void end_on_shard(ShardContext& shard, const Ending& ending);
+  void clear_clocks();
+  void report_end();
+  void push(const char* kind, const std::string& message, ErrorCode error = ErrorCode::kNone);
+  void kill_group();
+  void note_exit_status();
+  channel::InitBody init_body(const EngineOptions& options) const;
+  channel::Hello my_hello(uint32_t shard) const;
+  HostLink* first_link();
+  EventLoop& loop();
+
+  Plane& plane_;
+  const std::shared_ptr<InstanceShared> shared_;
+  const std::function<void(session::InstanceId)> on_gone_;
+  std::vector<std::unique_ptr<Seat>> seats_;
+  std::vector<channel::Endpoint> endpoints_;
+  std::vector<channel::HostDescriptors> descriptors_;
+  channel::LifelinePipe lifeline_;
+  std::thread runner_;
+
+  // Shard 0's thread from here on.
+  channel::UniqueFd pidfd_;
+  Timer init_timer_, ping_timer_, stop_timer_, exit_timer_;
+  EngineOptions options_;
+  EngineFacts facts_;
+  int64_t started_ns_ = 0;
+  int64_t last_pong_ns_ = 0;
+  int64_t stop_deadline_ns_ = 0;
+  enum class Stopping { kNo, kWaiting, kClosing, kFini } stopping_ = Stopping::kNo;
+  bool was_ready_ = false;
+  bool is_reported_ = false;
+  bool is_hung_ = false;
+  int exit_code_ = 0;    // CLD_EXITED's
+  int exit_signal_ = 0;  // CLD_KILLED's
+  Ending ending_;
+  std::atomic<uint32_t> shards_left_{0};
+  std::atomic<uint32_t> ports_left_{0};
+};
+
+}  // namespace loader::server

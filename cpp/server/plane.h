@@ -1,0 +1,32 @@
+// What all shards and the control plane's side share. Knows no mechanism; server.cpp builds it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "grpc/health.h"
+#include "server/authorizer.h"
+#include "server/event_queue.h"
+#include "server/options.h"
+#include "session/ports.h"
+
+namespace loader::server {
+
+class ShardContext;
+class AdminDesk;
+
+struct Plane {
+  ServerOptions options;
+  EventQueue events;
+  grpc::Health health;
+  std::shared_ptr<const Authorizer> authorizer = std::make_shared<LoopbackAuthorizer>();
+  std::vector<std::unique_ptr<ShardContext>> shards;
+  std::string node_id;  // eight hexadecimal digits: makes session ids unique in the service
+
+  std::string session_id(session::SessionId id) const;
+  // 0: not an id of this process.
+  session::SessionId parse_session_id(const std::string& text) const;
+};
+
+}  // namespace loader::server

@@ -1,0 +1,442 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <random>
+#include <stdexcept>
+
+#include "loader/wrapper.h"
+#include "server/inline_host.h"
+#include "server/instance_control.h"
+#include "server/plane.h"
+#include "server/shard_context.h"
+#include "server/statistics.h"
+
+namespace loader::server {
+namespace {
+
+constexpr auto kStopPatience = std::chrono::seconds(3);
+
+std::string random_node_id() {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::random_device device;
+  std::string id;
+  for (int i = 0; i < 8; i++) id.push_back(kDigits[device() & 15]);
+  return id;
+}
+
+}  // namespace
+
+class ServerImpl : public session::GrantSink {
+ public:
+  explicit ServerImpl(ServerOptions options) {
+    plane_.options = options;
+    plane_.node_id = random_node_id();
+    uint32_t count = std::clamp<uint32_t>(options.shards, 1, 255);
+    for (uint32_t i = 0; i < count; i++) {
+      plane_.shards.push_back(std::make_unique<ShardContext>(i, plane_));
+    }
+    for (auto& shard : plane_.shards) listen_to(*shard);
+  }
+
+  ~ServerImpl() override { stop(); }
+
+  void post_grant(const session::Grant& grant) override {
+    plane_.shards[session::shard_of(grant.session)]->post_grant(grant);
+  }
+
+  void start() {
+    if (is_running_) return;
+    is_running_ = true;
+    for (auto& shard : plane_.shards) shard->start();
+  }
+
+  void stop() {
+    if (!is_running_) return;
+    close_now();
+    std::unique_lock lock(mutex_);
+    auto instances = instances_;
+    lock.unlock();
+    for (auto& [id, instance] : instances) {
+      if (instance->shared().state == InstanceState::kPrepared) {
+        forget(id);
+      } else {
+        instance->end({ErrorCode::DRAINING, LOADER_REASON_LOADER_GONE, "the loader stopped"});
+      }
+    }
+    instances.clear();
+    lock.lock();
+    gone_.wait_for(lock, kStopPatience, [&] { return instances_.empty(); });
+    lock.unlock();
+    for (auto& shard : plane_.shards) shard->stop();
+    is_running_ = false;
+  }
+
+  std::string listen(const std::string& address, const std::string& tag,
+                     std::shared_ptr<const grpc::TlsContext> tls) {
+    if (tag != "public" && tag != "admin") {
+      throw std::invalid_argument("listener tag is \"" + tag + "\"; use public or admin");
+    }
+    grpc::ListenOptions options;
+    options.tag = tag == "admin" ? kAdminListener : kPublicListener;
+    options.tls = std::move(tls);
+    std::string bound = address;
+    bool is_unix = address.starts_with("unix:");
+    for (auto& shard : plane_.shards) {
+      uint16_t port = 0;
+      shard->call([&] { port = shard->server().listen(bound, options); });
+      if (is_unix) break;  // one socket file, one listener
+      bound = address.substr(0, address.rfind(':') + 1) + std::to_string(port);
+    }
+    return bound;
+  }
+
+  // ---- engines
+
+  void add_engine(const std::string& name, const std::string& version, EngineOptions options) {
+    EngineFacts facts;
+    facts.declaration_json = options.declaration_json;
+    facts.schema = Schema::parse(options.declaration_json);
+    std::shared_ptr<EngineShared> engine;
+    {
+      std::lock_guard lock(mutex_);
+      if (engines_.contains({name, version})) {
+        throw std::invalid_argument("engine " + name + " " + version + " exists already");
+      }
+      engine = std::make_shared<EngineShared>(++last_engine_, name, version, options, *this);
+      engines_.emplace(std::pair(name, version), engine);
+    }
+    for (auto& shard : plane_.shards) {
+      shard->call([&] { shard->add_engine(engine, options, facts); });
+    }
+    plane_.health.set(name, grpc::Serving::kNotServing);
+  }
+
+  void update_engine(const std::string& name, const std::string& version, EngineOptions options) {
+    auto engine = find_engine(name, version);
+    engine->set_options(options);
+    engine->pool->set_slots_per_instance(options.slots);
+    engine->pool->set_queue_limit(options.queue_limit);
+    for (auto& shard : plane_.shards) {
+      shard->call([&] { shard->update_engine(engine->id, options); });
+    }
+  }
+
+  void remove_engine(const std::string& name, const std::string& version) {
+    auto engine = find_engine(name, version);
+    {
+      std::lock_guard lock(mutex_);
+      engines_.erase({name, version});
+    }
+    for (auto& shard : plane_.shards) shard->call([&] { shard->remove_engine(engine->id); });
+    if (!has_engine(name)) plane_.health.set(name, grpc::Serving::kServiceUnknown);
+  }
+
+  EngineOptions engine_options(const std::string& name, const std::string& version) const {
+    return find_engine(name, version)->options();
+  }
+
+  // ---- instances
+
+  std::shared_ptr<InstanceControl> make_instance(const std::string& name,
+                                                 const std::string& version, uint32_t index,
+                                                 bool is_inline) {
+    auto shared = std::make_shared<InstanceShared>();
+    shared->engine = find_engine(name, version);
+    shared->index = index;
+    shared->is_inline = is_inline;
+    shared->engine->instances++;
+    std::lock_guard lock(mutex_);
+    shared->id = ++last_instance_;
+    auto control = std::make_shared<InstanceControl>(
+        plane_, shared, [this](session::InstanceId id) { forget(id); });
+    instances_.emplace(shared->id, control);
+    return control;
+  }
+
+  InstanceSeed prepare_instance(const std::string& name, const std::string& version,
+                                uint32_t index) {
+    auto control = make_instance(name, version, index, false);
+    InstanceSeed seed;
+    seed.instance = control->shared().id;
+    try {
+      control->prepare();
+    } catch (...) {
+      forget(control->shared().id);
+      throw;
+    }
+    for (const channel::HostDescriptors& one : control->host_descriptors()) {
+      seed.arguments.push_back("--channel");
+      seed.arguments.push_back(std::to_string(one.socket.get()) + "," +
+                               std::to_string(one.arena_in.get()) + "," +
+                               std::to_string(one.arena_out.get()));
+      for (int fd : {one.socket.get(), one.arena_in.get(), one.arena_out.get()}) {
+        seed.fds.push_back(fd);
+      }
+    }
+    seed.arguments.push_back("--lifeline");
+    seed.arguments.push_back(std::to_string(control->host_lifeline()));
+    seed.fds.push_back(control->host_lifeline());
+    return seed;
+  }
+
+  void attach_instance(uint64_t instance, int pid) { find_instance(instance)->attach(pid); }
+  void abandon_instance(uint64_t instance) {
+    forget(static_cast<session::InstanceId>(instance));
+  }
+
+  uint64_t start_inline(const std::string& name, const std::string& version, uint32_t index,
+                        const std::string& path) {
+    auto control = make_instance(name, version, index, true);
+    control->prepare();
+    control->set_runner(run_inline_host(control->take_descriptors(), path));
+    control->attach(0);
+    return control->shared().id;
+  }
+
+  void stop_instance(uint64_t instance, double timeout_s) {
+    if (auto control = try_instance(instance)) control->stop(timeout_s);
+  }
+
+  void kill_instance(uint64_t instance, const std::string& reason) {
+    auto control = try_instance(instance);
+    if (!control) return;
+    Ending ending{ErrorCode::ENGINE_DIED, 0, reason};
+    if (reason == "memory_limit") {
+      ending.error = ErrorCode::MEMORY_LIMIT;
+      ending.message = error_row(ErrorCode::MEMORY_LIMIT).text;
+    } else if (reason == "hung") {
+      ending.error = ErrorCode::CALL_HUNG;
+      ending.reason = LOADER_REASON_CALL_HUNG;
+    }
+    control->end(ending);
+  }
+
+  void update_instance(uint64_t instance, const std::string& config_json) {
+    find_instance(instance)->update(config_json);
+  }
+
+  // ---- control
+
+  Plane& plane() { return plane_; }
+
+  void answer_admin(uint64_t call, std::string payload) {
+    ShardContext& shard = *plane_.shards.at(AdminDesk::shard_of(call));
+    shard.post([&shard, call, payload = std::move(payload)] { shard.admin().answer(call, payload); });
+  }
+  void refuse_admin(uint64_t call, const ErrorReport& error) {
+    ShardContext& shard = *plane_.shards.at(AdminDesk::shard_of(call));
+    shard.post([&shard, call, error] { shard.admin().finish(call, error); });
+  }
+
+  void drain(double timeout_s) {
+    plane_.health.set("", grpc::Serving::kNotServing);
+    {
+      std::lock_guard lock(mutex_);
+      if (shards_to_drain_ == 0) shards_to_drain_ = plane_.shards.size();
+      for (const auto& [key, engine] : engines_) {
+        plane_.health.set(key.first, grpc::Serving::kNotServing);
+      }
+    }
+    auto wait_ns = static_cast<int64_t>(std::clamp(timeout_s, 0.0, 1e6) * 1e9);
+    int64_t deadline = EventLoop::clock_ns() + wait_ns;
+    for (auto& shard : plane_.shards) {
+      shard->post([one = shard.get(), deadline] { one->drain(deadline); });
+    }
+  }
+
+  void close_now() {
+    for (auto& shard : plane_.shards) {
+      shard->call([one = shard.get()] {
+        one->core().set_now(one->loop().now_ns());
+        one->core().close_all(session::Event::kDrainDeadline);
+        one->server().close_now();
+      });
+    }
+  }
+
+  Statistics statistics() const {
+    Statistics out;
+    out.counters.emplace_back("shards", plane_.shards.size());
+    out.counters.emplace_back("events_dropped", plane_.events.dropped());
+    {
+      std::lock_guard lock(mutex_);
+      for (const auto& [id, control] : instances_) {
+        out.instances.push_back(instance_row(control->shared()));
+      }
+    }
+    for (const auto& shard : plane_.shards) shard->call([&] { add_shard(out, *shard); });
+    return out;
+  }
+
+  std::vector<SessionInfo> sessions(const std::string& engine) const {
+    std::vector<SessionInfo> out;
+    for (const auto& shard : plane_.shards) {
+      shard->call([&] { add_sessions(out, *shard, engine); });
+    }
+    std::sort(out.begin(), out.end(), [](const SessionInfo& a, const SessionInfo& b) {
+      return a.duration_s > b.duration_s;
+    });
+    return out;
+  }
+
+  bool kill_session(const std::string& session_id, const std::string& message) {
+    session::SessionId id = plane_.parse_session_id(session_id);
+    if (id == 0 || session::shard_of(id) >= plane_.shards.size()) return false;
+    ShardContext& shard = *plane_.shards[session::shard_of(id)];
+    bool is_found = false;
+    shard.call([&] {
+      shard.core().set_now(shard.loop().now_ns());
+      is_found = shard.core().kick(id, message);
+    });
+    return is_found;
+  }
+
+ private:
+  void listen_to(ShardContext& shard) {
+    shard.on_hung = [this](session::InstanceId instance, session::SessionId session) {
+      if (auto control = try_instance(instance)) control->on_hung(session);
+    };
+    shard.on_kill = [this](session::InstanceId instance) {
+      if (auto control = try_instance(instance)) {
+        control->end({ErrorCode::CALL_HUNG, LOADER_REASON_CALL_HUNG,
+                      "a call into the engine hung and its host was stopped"});
+      }
+    };
+    shard.on_drained_fully = [this](uint32_t) {
+      std::lock_guard lock(mutex_);
+      if (shards_to_drain_ > 0 && --shards_to_drain_ == 0) plane_.events.push(Event("drained"));
+    };
+  }
+
+  static InstanceStatistics instance_row(const InstanceShared& shared) {
+    static constexpr const char* kStates[] = {"starting", "starting", "ready", "draining",
+                                              "stopped"};
+    InstanceStatistics row;
+    row.instance = shared.id;
+    row.engine = shared.engine->name;
+    row.version = shared.engine->version;
+    row.state = kStates[static_cast<size_t>(shared.state.load())];
+    row.index = shared.index;
+    row.pid = shared.pid;
+    row.slots = shared.engine->options().slots;
+    row.slots_used = shared.engine->pool->used(shared.id);
+    return row;
+  }
+
+  void forget(session::InstanceId id) {
+    std::shared_ptr<InstanceControl> last;
+    std::lock_guard lock(mutex_);
+    auto found = instances_.find(id);
+    if (found == instances_.end()) return;
+    found->second->shared().engine->instances--;
+    last = std::move(found->second);
+    instances_.erase(found);
+    gone_.notify_all();
+  }
+
+  bool has_engine(const std::string& name) const {
+    std::lock_guard lock(mutex_);
+    auto next = engines_.lower_bound({name, ""});
+    return next != engines_.end() && next->first.first == name;
+  }
+
+  std::shared_ptr<EngineShared> find_engine(const std::string& name,
+                                            const std::string& version) const {
+    std::lock_guard lock(mutex_);
+    auto found = engines_.find({name, version});
+    if (found != engines_.end()) return found->second;
+    throw std::invalid_argument("no engine " + name + " " + version + "; add_engine comes first");
+  }
+
+  std::shared_ptr<InstanceControl> try_instance(uint64_t id) const {
+    std::lock_guard lock(mutex_);
+    auto found = instances_.find(static_cast<session::InstanceId>(id));
+    return found == instances_.end() ? nullptr : found->second;
+  }
+
+  std::shared_ptr<InstanceControl> find_instance(uint64_t id) const {
+    if (auto control = try_instance(id)) return control;
+    throw std::invalid_argument("no instance " + std::to_string(id) + ", or it has ended");
+  }
+
+  mutable std::mutex mutex_;
+  std::condition_variable gone_;
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<EngineShared>> engines_;
+  // Links on the shards refer to these: they go after the shards.
+  std::map<session::InstanceId, std::shared_ptr<InstanceControl>> instances_;
+  session::EngineId last_engine_ = 0;
+  session::InstanceId last_instance_ = 0;
+  size_t shards_to_drain_ = 0;
+  bool is_running_ = false;
+  Plane plane_;
+};
+
+Server::Server(ServerOptions options) : impl_(std::make_unique<ServerImpl>(std::move(options))) {}
+Server::~Server() = default;
+
+void Server::start() { impl_->start(); }
+void Server::stop() { impl_->stop(); }
+std::string Server::listen(const std::string& address, const std::string& tag,
+                           std::shared_ptr<const grpc::TlsContext> tls) {
+  return impl_->listen(address, tag, std::move(tls));
+}
+void Server::add_engine(const std::string& name, const std::string& version,
+                        EngineOptions options) {
+  impl_->add_engine(name, version, std::move(options));
+}
+void Server::update_engine(const std::string& name, const std::string& version,
+                           EngineOptions options) {
+  impl_->update_engine(name, version, std::move(options));
+}
+void Server::remove_engine(const std::string& name, const std::string& version) {
+  impl_->remove_engine(name, version);
+}
+EngineOptions Server::engine_options(const std::string& name, const std::string& version) const {
+  return impl_->engine_options(name, version);
+}
+InstanceSeed Server::prepare_instance(const std::string& engine, const std::string& version,
+                                      uint32_t index) {
+  return impl_->prepare_instance(engine, version, index);
+}
+void Server::attach_instance(uint64_t instance, int pid) { impl_->attach_instance(instance, pid); }
+void Server::abandon_instance(uint64_t instance) { impl_->abandon_instance(instance); }
+uint64_t Server::start_inline(const std::string& engine, const std::string& version,
+                              uint32_t index, const std::string& path) {
+  return impl_->start_inline(engine, version, index, path);
+}
+void Server::stop_instance(uint64_t instance, double timeout_s) {
+  impl_->stop_instance(instance, timeout_s);
+}
+void Server::kill_instance(uint64_t instance, const std::string& reason) {
+  impl_->kill_instance(instance, reason);
+}
+void Server::update_instance(uint64_t instance, const std::string& config_json) {
+  impl_->update_instance(instance, config_json);
+}
+int Server::event_fd() const { return impl_->plane().events.fd(); }
+std::vector<Event> Server::take_events() { return impl_->plane().events.take(); }
+void Server::answer_admin(uint64_t call, std::string payload) {
+  impl_->answer_admin(call, std::move(payload));
+}
+void Server::refuse_admin(uint64_t call, const ErrorReport& error) {
+  impl_->refuse_admin(call, error);
+}
+void Server::set_serving(const std::string& name, bool is_serving) {
+  impl_->plane().health.set(
+      name, is_serving ? grpc::Serving::kServing : grpc::Serving::kNotServing);
+}
+void Server::drain(double timeout_s) { impl_->drain(timeout_s); }
+void Server::close_now() { impl_->close_now(); }
+Statistics Server::statistics() const { return impl_->statistics(); }
+std::vector<SessionInfo> Server::sessions(const std::string& engine) const {
+  return impl_->sessions(engine);
+}
+bool Server::kill_session(const std::string& session_id, const std::string& message) {
+  return impl_->kill_session(session_id, message);
+}
+
+}  // namespace loader::server

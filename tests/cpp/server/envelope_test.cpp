@@ -1,0 +1,85 @@
+// The hand-written envelopes: what they read, what they refuse, for any cut of the bytes.
+#include "server/envelope.h"
+
+#include <gtest/gtest.h>
+
+#include "server/wire.h"
+
+namespace loader::server {
+namespace {
+
+std::string pair_bytes(std::string_view key, std::string_view value) {
+  std::string out;
+  append_bytes(out, 1, key);
+  append_bytes(out, 2, value);
+  return out;
+}
+
+std::string exec_bytes() {
+  std::string target;
+  append_bytes(target, 1, "echo");
+  append_bytes(target, 2, "1.0");
+  append_number(target, 5, 7);
+  append_number(target, 99, 1);
+  std::string out;
+  append_bytes(out, 1, target);
+  append_bytes(out, 2, pair_bytes("rate", "8000"));
+  append_bytes(out, 2, pair_bytes("rate", "16000"));
+  append_bytes(out, 3, "frame");
+  return out;
+}
+
+TEST(Envelope, ExecIsReadInPlace) {
+  std::string bytes = exec_bytes();
+  RequestView request;
+  ASSERT_EQ(parse_exec(bytes, request), nullptr);
+  EXPECT_EQ(request.target.engine, "echo");
+  EXPECT_EQ(request.target.version, "1.0");
+  EXPECT_EQ(request.target.priority, 7);
+  EXPECT_EQ(request.frame, "frame");
+  EXPECT_EQ(request.unknown_fields, 1u);
+  ASSERT_EQ(request.parameters.size(), 1u) << "the last of equal keys wins";
+  EXPECT_EQ(request.parameters[0].second, "16000");
+}
+
+TEST(Envelope, EveryTruncationIsEitherRefusedOrAWholeMessage) {
+  std::string bytes = exec_bytes();
+  for (size_t size = 0; size < bytes.size(); size++) {
+    RequestView request;
+    std::string exact = bytes.substr(0, size);
+    const char* wrong = parse_exec(exact, request);
+    if (size == bytes.size() - 1) {
+      EXPECT_NE(wrong, nullptr);
+    }
+  }
+}
+
+TEST(Envelope, NamesThatAreNotUtf8AreRefused) {
+  std::string target;
+  append_bytes(target, 1, "\xff");
+  std::string bytes;
+  append_bytes(bytes, 1, target);
+  RequestView request;
+  EXPECT_NE(parse_exec(bytes, request), nullptr);
+}
+
+TEST(Envelope, TheLastMemberOfASessionRequestCounts) {
+  std::string bytes;
+  append_bytes(bytes, 2, "frame");
+  append_bytes(bytes, 3, "");
+  append_bytes(bytes, 77, "unknown");
+  SessionRequestView request;
+  ASSERT_EQ(parse_session_request(bytes, request), nullptr);
+  EXPECT_EQ(request.kind, SessionRequestView::Kind::kEnd);
+}
+
+TEST(Envelope, AnUnknownMemberIsNoMessage) {
+  std::string bytes;
+  append_bytes(bytes, 77, "unknown");
+  SessionRequestView request;
+  ASSERT_EQ(parse_session_request(bytes, request), nullptr);
+  EXPECT_EQ(request.kind, SessionRequestView::Kind::kNone);
+}
+
+}  // namespace
+}  // namespace loader::server
