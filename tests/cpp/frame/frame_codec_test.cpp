@@ -103,8 +103,9 @@ TEST(FrameCodec, reads_an_unpacked_shape) {
 TEST(FrameCodec, a_referenced_payload_travels_as_an_index) {
   FrameView view;
   const std::string payload(100'000, 'x');
+  const std::string small = "inline";
   view.add_item("a", as_bytes(payload)).payload = 2;
-  view.add_item("b", as_bytes("inline"));
+  view.add_item("b", as_bytes(small));
   std::string bytes;
   append_frame(view, bytes);
   EXPECT_LT(bytes.size(), 40u);
@@ -171,10 +172,11 @@ TEST(FrameCodec, unknown_fields_are_skipped_and_counted) {
 // A gathering write leaves large payloads out; put in at the cuts they give the whole frame.
 TEST(FrameCodec, a_split_frame_is_whole_with_its_payloads) {
   const std::string large(50'000, 'L');
+  const std::string small = "s";
   FrameView view;
   view.seq = 9;
   view.add_item("first", as_bytes(large)).payload = 1;
-  view.add_item("small", as_bytes("s"));
+  view.add_item("small", as_bytes(small));
   view.add_item("last", as_bytes(large));
   std::vector<Cut> cuts;
   std::string bytes(split_size(view, 1024), '\0');
