@@ -262,8 +262,10 @@ class Result {
   int64_t position_ = -1;
 };
 
-// One session or call as the host knows it. Cheap to copy; may be used from any thread. After the
-// session is over every function of it is refused by the host, harmlessly.
+// One session or running call as the host knows it. Cheap to copy; may be used from any thread.
+// That of create stands for the session and may be kept to emit at any time; that of write, end and
+// exec stands for the call and is the one to finish() after PENDING. When what it stands for is
+// over, the host refuses every function of it, harmlessly.
 class Call {
  public:
   Call() noexcept = default;
@@ -426,7 +428,7 @@ loader_status_t guarded(loader_error_t* error, Body&& body) noexcept {
 }
 
 struct OpenSession {
-  Call call;
+  const loader_host_t* host = nullptr;
   std::unique_ptr<Session> session;
 };
 
@@ -460,25 +462,28 @@ struct Entries {
     return guarded(error, [&] {
       auto* wrapper = static_cast<Wrapper*>(instance);
       auto opened = std::make_unique<OpenSession>();
-      opened->call = Call(wrapper->host(), handle);
-      opened->session = wrapper->create(opened->call, Open(open));
+      opened->host = wrapper->host();
+      Call call(opened->host, handle);
+      opened->session = wrapper->create(call, Open(open));
       if (!opened->session) throw Error(LOADER_ERROR_INTERNAL, "create returned no session");
       *session = opened.release();
       return LOADER_OK;
     });
   }
-  static loader_status_t write(void* session, loader_handle_t, loader_frame_t* raw,
+  static loader_status_t write(void* session, loader_handle_t handle, loader_frame_t* raw,
                                loader_error_t* error) {
     return guarded(error, [&] {
       auto* opened = static_cast<OpenSession*>(session);
+      Call call(opened->host, handle);
       Frame frame(raw);
-      return opened->session->write(opened->call, frame);
+      return opened->session->write(call, frame);
     });
   }
-  static loader_status_t end(void* session, loader_handle_t, loader_error_t* error) {
+  static loader_status_t end(void* session, loader_handle_t handle, loader_error_t* error) {
     return guarded(error, [&] {
       auto* opened = static_cast<OpenSession*>(session);
-      return opened->session->end(opened->call);
+      Call call(opened->host, handle);
+      return opened->session->end(call);
     });
   }
   static void cancel(void* session, int32_t reason) {

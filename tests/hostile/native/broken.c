@@ -1,0 +1,72 @@
+/* Libraries that break the ABI, one for each value of BROKEN. The host must refuse each with both
+ * versions or the missing name, the file, and the cure. */
+#include <loader/wrapper.h>
+#include <stddef.h>
+
+#define WRONG_MAJOR 1
+#define MISSING_ENTRY 2
+#define TRUNCATED 3
+#define NOT_A_WRAPPER 4
+#define UNRESOLVED 5
+#define NULL_TABLE 6
+#define MISSING_DESTROY 7
+#define BAD_DESCRIBE 8
+
+#if BROKEN == NOT_A_WRAPPER
+LOADER_EXPORT int answer(void) {
+  return 42;
+}
+#else
+
+extern void a_function_that_nobody_defines(void);
+
+static loader_status_t init(const loader_host_t* host, const loader_config_t* config,
+                            void** instance, loader_error_t* error) {
+  (void)host, (void)config, (void)instance, (void)error;
+#if BROKEN == UNRESOLVED
+  a_function_that_nobody_defines();
+#endif
+  return LOADER_OK;
+}
+
+static void fini(void* instance) {
+  (void)instance;
+}
+
+static loader_status_t create(void* instance, loader_handle_t handle, const loader_open_t* open,
+                              void** session, loader_error_t* error) {
+  (void)instance, (void)handle, (void)open, (void)session, (void)error;
+  return LOADER_OK;
+}
+
+static loader_status_t write_frame(void* session, loader_handle_t call, loader_frame_t* frame,
+                                   loader_error_t* error) {
+  (void)session, (void)call, (void)frame, (void)error;
+  return LOADER_OK;
+}
+
+static void destroy(void* session, int32_t reason) {
+  (void)session, (void)reason;
+}
+
+static const char* describe(void) {
+  return BROKEN == BAD_DESCRIBE ? "{\"inputs\": [" : "{}";
+}
+
+const loader_wrapper_t* loader_wrapper(void) {
+  static const loader_wrapper_t table = {
+      .abi_major = BROKEN == WRONG_MAJOR ? LOADER_ABI_MAJOR + 1 : LOADER_ABI_MAJOR,
+      .abi_minor = LOADER_ABI_MINOR,
+      .struct_size = BROKEN == TRUNCATED ? 48 : sizeof(loader_wrapper_t),
+      .name = "broken",
+      .version = "1.0.0",
+      .describe = describe,
+      .init = init,
+      .fini = BROKEN == MISSING_ENTRY ? NULL : fini,
+      .create = create,
+      .write = write_frame,
+      .destroy = BROKEN == MISSING_DESTROY ? NULL : destroy,
+  };
+  return BROKEN == NULL_TABLE ? NULL : &table;
+}
+#endif

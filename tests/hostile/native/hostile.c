@@ -1,0 +1,449 @@
+/* A wrapper that misbehaves as its configuration says: {"behavior": NAME, "entry": ENTRY}. In
+ * `write` and `exec` only for a frame with an item "trigger"; every other frame is echoed. For
+ * tests of what the host and the loader survive; never install it. */
+#include "hostile.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { kEmitters = 10, kEmits = 20, kLateEmits = 200, kDescriptors = 1024 };
+
+typedef struct instance {
+  const loader_host_t* host;
+  char behavior[32];
+  char entry[16];
+} instance_t;
+
+typedef struct session {
+  instance_t* instance;
+  loader_handle_t handle;
+} session_t;
+
+/* What a behaviour may use. `call` is 0 where there is none. */
+typedef struct scene {
+  instance_t* instance;
+  loader_handle_t handle;
+  loader_handle_t call;
+  loader_frame_t* frame;
+  loader_error_t* error;
+} scene_t;
+
+typedef loader_status_t (*behavior_t)(scene_t* scene);
+
+static void rest(long milliseconds) {
+  const struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+  nanosleep(&time, NULL);
+}
+
+static loader_status_t emit_text(const loader_host_t* host, loader_handle_t handle,
+                                 const char* text) {
+  loader_item_t item;
+  memset(&item, 0, sizeof item);
+  item.key.data = "text";
+  item.key.size = 4;
+  item.type = LOADER_ITEM_TEXT;
+  item.data.data = (const uint8_t*)text;
+  item.data.size = strlen(text);
+  loader_frame_t frame;
+  memset(&frame, 0, sizeof frame);
+  frame.struct_size = sizeof frame;
+  frame.item_size = sizeof item;
+  frame.item_count = 1;
+  frame.position = -1;
+  frame.items = &item;
+  return host->emit(host->host, handle, &frame, 0);
+}
+
+static loader_status_t segfault(scene_t* scene) {
+  (void)scene;
+  volatile int* nowhere = NULL;
+  *nowhere = 1;
+  return LOADER_OK;
+}
+
+static loader_status_t abort_process(scene_t* scene) {
+  (void)scene;
+  abort();
+}
+
+static loader_status_t loop(scene_t* scene) {
+  (void)scene;
+  volatile int is_stopped = 0;
+  while (!is_stopped) {
+  }
+  return LOADER_OK;
+}
+
+static loader_status_t exit_zero(scene_t* scene) {
+  (void)scene;
+  exit(0);
+}
+
+static loader_status_t throw_through(scene_t* scene) {
+  (void)scene;
+  hostile_throw();
+  return LOADER_OK;
+}
+
+/* Each claim is wrong in its own way; the host must refuse them all and stay whole. */
+static loader_status_t lie(scene_t* scene) {
+  const loader_host_t* host = scene->instance->host;
+  loader_item_t item;
+  memset(&item, 0, sizeof item);
+  item.key.data = "lie";
+  item.key.size = 3;
+  loader_frame_t frame;
+  memset(&frame, 0, sizeof frame);
+  int accepted = 0;
+  accepted += host->emit(host->host, scene->handle, NULL, 0) == LOADER_OK;
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK; /* struct_size 0 */
+  frame.struct_size = sizeof frame;
+  frame.item_size = 8; /* a stride inside the item */
+  frame.item_count = 1;
+  frame.items = &item;
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  frame.item_size = sizeof item;
+  frame.item_count = 0x7fffffff;
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  frame.item_count = 1;
+  item.data.size = 12; /* of nothing */
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  item.data.data = (const uint8_t*)"x";
+  item.data.size = UINT64_MAX;
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  item.data.size = 1;
+  item.type = 77;
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  item.type = LOADER_ITEM_TENSOR;
+  item.dim_count = 3; /* without a shape */
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  item.dim_count = 0;
+  item.key.data = "\xff\xfe";
+  item.key.size = 2; /* not UTF-8 */
+  accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  loader_buffer_t buffer;
+  uint8_t* writable = NULL;
+  accepted +=
+      host->alloc_result(host->host, scene->handle, UINT64_MAX, &buffer, &writable) == LOADER_OK;
+  accepted += host->finish(host->host, scene->handle ^ 0xffff00000000u, 0, NULL, 0) == LOADER_OK;
+  memcpy(scene->error->message, "lied", 4);
+  scene->error->size = 0xffffffffu; /* longer than the room */
+  scene->error->message = NULL;
+  return accepted == 0 ? 7 : LOADER_OK;
+}
+
+typedef struct late {
+  const loader_host_t* host;
+  loader_handle_t handle;
+} late_t;
+
+static void* emit_late(void* argument) {
+  late_t late = *(late_t*)argument;
+  free(argument);
+  for (int i = 0; i < kLateEmits; ++i) {
+    emit_text(late.host, late.handle, "late");
+    late.host->finish(late.host->host, late.handle, LOADER_OK, NULL, 0);
+    rest(1);
+  }
+  return NULL;
+}
+
+/* Goes on emitting and finishing from a thread that nothing stops. */
+static loader_status_t emit_after_destroy(scene_t* scene) {
+  late_t* late = malloc(sizeof *late);
+  pthread_t thread;
+  if (late == NULL) return LOADER_ERROR_MEMORY;
+  late->host = scene->instance->host;
+  late->handle = scene->handle;
+  if (pthread_create(&thread, NULL, emit_late, late) != 0)
+    free(late);
+  else
+    pthread_detach(thread);
+  return LOADER_OK;
+}
+
+static void* emit_some(void* argument) {
+  const late_t* target = argument;
+  for (int i = 0; i < kEmits; ++i) emit_text(target->host, target->handle, "many");
+  return NULL;
+}
+
+static loader_status_t emit_from_ten_threads(scene_t* scene) {
+  late_t target = {scene->instance->host, scene->handle};
+  pthread_t threads[kEmitters];
+  for (int i = 0; i < kEmitters; ++i) pthread_create(&threads[i], NULL, emit_some, &target);
+  for (int i = 0; i < kEmitters; ++i) pthread_join(threads[i], NULL);
+  return LOADER_OK;
+}
+
+static loader_status_t never_finish(scene_t* scene) {
+  (void)scene;
+  return LOADER_PENDING;
+}
+
+static loader_status_t finish_twice(scene_t* scene) {
+  const loader_host_t* host = scene->instance->host;
+  const loader_status_t first = host->finish(host->host, scene->call, LOADER_OK, NULL, 0);
+  const loader_status_t second = host->finish(host->host, scene->call, 5, "twice", 5);
+  emit_text(host, scene->handle,
+            first == LOADER_OK && second == LOADER_ERROR_ARGUMENT ? "refused" : "accepted");
+  return LOADER_PENDING;
+}
+
+static loader_status_t fork_child(scene_t* scene) {
+  if (fork() == 0) {
+    signal(SIGTERM, SIG_IGN);
+    for (;;) pause();
+  }
+  emit_text(scene->instance->host, scene->handle, "forked");
+  return LOADER_OK;
+}
+
+static loader_status_t close_all(scene_t* scene) {
+  (void)scene;
+  for (int fd = 3; fd < kDescriptors; ++fd) close(fd);
+  return LOADER_OK;
+}
+
+static int is_memory_file(int fd) {
+  char path[64];
+  char target[128];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  const ssize_t size = readlink(path, target, sizeof target - 1);
+  if (size < 0) return 0;
+  target[size] = '\0';
+  return strstr(target, "memfd:") != NULL;
+}
+
+static loader_status_t truncate_arena(scene_t* scene) {
+  int truncated = 0;
+  for (int fd = 3; fd < kDescriptors; ++fd)
+    if (is_memory_file(fd) && ftruncate(fd, 0) == 0) ++truncated;
+  return emit_text(scene->instance->host, scene->handle, truncated == 0 ? "sealed" : "truncated");
+}
+
+static loader_status_t write_garbage(scene_t* scene) {
+  (void)scene;
+  unsigned char garbage[4096];
+  for (size_t i = 0; i < sizeof garbage; ++i) garbage[i] = (unsigned char)(i * 7 + 3);
+  for (int fd = 3; fd < kDescriptors; ++fd) {
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISSOCK(info.st_mode)) continue;
+    (void)!send(fd, garbage, sizeof garbage, MSG_NOSIGNAL);
+  }
+  return LOADER_OK;
+}
+
+static loader_status_t print_gigabyte(scene_t* scene) {
+  (void)scene;
+  static char line[1024 * 1024];
+  memset(line, 'x', sizeof line);
+  for (size_t i = 127; i < sizeof line; i += 128) line[i] = '\n';
+  for (int i = 0; i < 1024; ++i) fwrite(line, 1, sizeof line, stdout);
+  fflush(stdout);
+  return LOADER_OK;
+}
+
+/* Until somebody stops it, or 64 GiB: whichever comes first. */
+static loader_status_t allocate(scene_t* scene) {
+  (void)scene;
+  const size_t step = 16u * 1024 * 1024;
+  for (int i = 0; i < 4096; ++i) {
+    char* memory = malloc(step);
+    if (memory == NULL) return LOADER_ERROR_MEMORY;
+    for (size_t at = 0; at < step; at += 4096) ((volatile char*)memory)[at] = 1;
+    rest(5);
+  }
+  return LOADER_OK;
+}
+
+static loader_status_t ignore_cancel(scene_t* scene) {
+  (void)scene;
+  volatile int is_stopped = 0;
+  while (!is_stopped) rest(1000);
+  return LOADER_OK;
+}
+
+/* Emits until the host says that the session is over; no credit blocks it. */
+static loader_status_t flood(scene_t* scene) {
+  while (emit_text(scene->instance->host, scene->handle, "flood") == LOADER_OK) {
+  }
+  return LOADER_OK;
+}
+
+static loader_status_t fail(scene_t* scene) {
+  memcpy(scene->error->message, "as you asked", 12);
+  scene->error->size = 12;
+  return 42;
+}
+
+static loader_status_t strange_status(scene_t* scene) {
+  (void)scene;
+  return -777;
+}
+
+typedef struct row {
+  const char* name;
+  behavior_t run;
+} row_t;
+
+static const row_t kRows[] = {
+    {"segfault", segfault},
+    {"abort", abort_process},
+    {"loop", loop},
+    {"exit", exit_zero},
+    {"throw", throw_through},
+    {"lie", lie},
+    {"emit_after_destroy", emit_after_destroy},
+    {"ten_threads", emit_from_ten_threads},
+    {"never_finish", never_finish},
+    {"finish_twice", finish_twice},
+    {"fork", fork_child},
+    {"close_all", close_all},
+    {"truncate_arena", truncate_arena},
+    {"garbage", write_garbage},
+    {"print", print_gigabyte},
+    {"allocate", allocate},
+    {"ignore_cancel", ignore_cancel},
+    {"flood", flood},
+    {"fail", fail},
+    {"strange_status", strange_status},
+};
+
+/* Misbehaves if the configuration names this entry. LOADER_OK: it does not, or had nothing to say.
+ */
+static loader_status_t misbehave(const char* entry, scene_t* scene) {
+  if (strcmp(scene->instance->entry, entry) != 0) return LOADER_OK;
+  for (size_t i = 0; i < sizeof kRows / sizeof *kRows; ++i)
+    if (strcmp(kRows[i].name, scene->instance->behavior) == 0) return kRows[i].run(scene);
+  return LOADER_OK;
+}
+
+/* The string value of `key` in flat JSON; enough for these tests. */
+static void read_string(loader_string_t json, const char* key, const char* fallback, char* out,
+                        size_t capacity) {
+  snprintf(out, capacity, "%s", fallback);
+  char quoted[64];
+  snprintf(quoted, sizeof quoted, "\"%s\"", key);
+  char text[512];
+  const size_t size = json.size < sizeof text - 1 ? json.size : sizeof text - 1;
+  if (size != 0) memcpy(text, json.data, size);
+  text[size] = '\0';
+  const char* at = strstr(text, quoted);
+  if (at == NULL) return;
+  at = strchr(at + strlen(quoted), '"');
+  if (at == NULL) return;
+  const char* end = strchr(at + 1, '"');
+  if (end == NULL) return;
+  snprintf(out, capacity, "%.*s", (int)(end - at - 1), at + 1);
+}
+
+static int is_triggered(const loader_frame_t* frame) {
+  for (uint32_t i = 0; i < frame->item_count; ++i) {
+    const loader_item_t* item =
+        (const loader_item_t*)((const char*)frame->items + (size_t)i * frame->item_size);
+    if (item->key.size == 7 && memcmp(item->key.data, "trigger", 7) == 0) return 1;
+  }
+  return 0;
+}
+
+static loader_status_t init(const loader_host_t* host, const loader_config_t* config, void** out,
+                            loader_error_t* error) {
+  instance_t* instance = calloc(1, sizeof *instance);
+  if (instance == NULL) return LOADER_ERROR_MEMORY;
+  instance->host = host;
+  read_string(config->json, "behavior", "", instance->behavior, sizeof instance->behavior);
+  read_string(config->json, "entry", "write", instance->entry, sizeof instance->entry);
+  *out = instance;
+  scene_t scene = {instance, 0, 0, NULL, error};
+  return misbehave("init", &scene);
+}
+
+static void fini(void* self) {
+  scene_t scene = {self, 0, 0, NULL, NULL};
+  misbehave("fini", &scene);
+  free(self);
+}
+
+static loader_status_t echo(instance_t* instance, loader_handle_t handle, loader_frame_t* frame) {
+  frame->position = -1;
+  const loader_status_t status = instance->host->emit(instance->host->host, handle, frame, 0);
+  return status == LOADER_ERROR_CLOSED ? LOADER_OK : status;
+}
+
+static loader_status_t exec(void* self, loader_handle_t call, const loader_open_t* open,
+                            loader_frame_t* request, loader_error_t* error) {
+  (void)open;
+  scene_t scene = {self, call, call, request, error};
+  return is_triggered(request) ? misbehave("exec", &scene) : echo(self, call, request);
+}
+
+static loader_status_t create(void* self, loader_handle_t handle, const loader_open_t* open,
+                              void** out, loader_error_t* error) {
+  (void)open;
+  session_t* session = calloc(1, sizeof *session);
+  if (session == NULL) return LOADER_ERROR_MEMORY;
+  session->instance = self;
+  session->handle = handle;
+  *out = session;
+  scene_t scene = {self, handle, 0, NULL, error};
+  const loader_status_t status = misbehave("create", &scene);
+  if (status != LOADER_OK) free(session);
+  return status;
+}
+
+static loader_status_t write_frame(void* self, loader_handle_t call, loader_frame_t* frame,
+                                   loader_error_t* error) {
+  session_t* session = self;
+  scene_t scene = {session->instance, session->handle, call, frame, error};
+  if (!is_triggered(frame)) return echo(session->instance, session->handle, frame);
+  return misbehave("write", &scene);
+}
+
+static loader_status_t end(void* self, loader_handle_t call, loader_error_t* error) {
+  session_t* session = self;
+  scene_t scene = {session->instance, session->handle, call, NULL, error};
+  return misbehave("end", &scene);
+}
+
+static void cancel(void* self, int32_t reason) {
+  (void)reason;
+  session_t* session = self;
+  scene_t scene = {session->instance, session->handle, 0, NULL, NULL};
+  misbehave("cancel", &scene);
+}
+
+static void destroy(void* self, int32_t reason) {
+  (void)reason;
+  session_t* session = self;
+  scene_t scene = {session->instance, session->handle, 0, NULL, NULL};
+  misbehave("destroy", &scene);
+  free(session);
+}
+
+const loader_wrapper_t* loader_wrapper(void) {
+  static const loader_wrapper_t table = {
+      .abi_major = LOADER_ABI_MAJOR,
+      .abi_minor = LOADER_ABI_MINOR,
+      .struct_size = sizeof(loader_wrapper_t),
+      .name = "hostile",
+      .version = "1.0.0",
+      .init = init,
+      .fini = fini,
+      .exec = exec,
+      .create = create,
+      .write = write_frame,
+      .end = end,
+      .cancel = cancel,
+      .destroy = destroy,
+  };
+  return &table;
+}
