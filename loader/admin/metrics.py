@@ -1,6 +1,6 @@
 """The C++ counters and the supervisor's states as Prometheus metrics, read when they are asked for.
 
-Counts nothing itself. Which metrics there are is the data plane's table; texts for them are in HELP.
+Counts nothing itself. Names and texts are in metric_table.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from loader.admin.metric_table import INSTANCE_GAUGES, METRICS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,27 +22,6 @@ if TYPE_CHECKING:
 
 ENGINE_STATES = ("starting", "ready", "degraded", "failed", "draining", "stopped")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-GAUGES = frozenset(
-    {
-        "connections_open", "streams_open", "sessions_open", "execs_open", "queue_depth", "slots", "slots_used",
-        "instances_ready", "shards",
-    }
-)  # fmt: skip
-HELP = {
-    "sessions_opened": "Sessions opened.",
-    "sessions_open": "Sessions open now.",
-    "sessions_closed": "Sessions and calls closed, by reason.",
-    "execs": "One-shot calls begun.",
-    "execs_open": "One-shot calls running or waiting now.",
-    "frames_in": "Frames from clients.",
-    "frames_out": "Frames to clients.",
-    "bytes_in": "Payload bytes from clients.",
-    "bytes_out": "Payload bytes to clients.",
-    "queue_depth": "Calls waiting for a slot.",
-    "queue_wait_seconds": "Wait for a slot.",
-    "first_result_seconds": "From open to the first result.",
-    "call_latency_seconds": "One-shot calls, from request to end.",
-}
 
 
 class CoreCollector:
@@ -63,13 +44,7 @@ class CoreCollector:
 
     def _instances(self, rows: list[dict[str, Any]]) -> Iterator[Metric]:
         labels = ["engine", "version", "instance"]
-        for key, text in (
-            ("slots", "Slots of an instance."),
-            ("slots_used", "Slots in use."),
-            ("channel_bytes_queued", "Bytes waiting for an instance to read its channel."),
-            ("arena_bytes_used", "Shared memory in use."),
-            ("arena_bytes", "Shared memory of an instance's channels."),
-        ):
+        for key, text in INSTANCE_GAUGES.items():
             family = GaugeMetricFamily(f"loader_instance_{key}", text, labels=labels)
             for row in rows:
                 family.add_metric([row["engine"], row["version"], str(row["index"])], row[key])
@@ -123,17 +98,22 @@ def flat_statistics(statistics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _help(name: str) -> str:
-    return HELP.get(name, name.replace("_", " ").capitalize() + ".")
+    # A counter that the table does not have yet is shown all the same; a test asks for its row.
+    return METRICS[name].text if name in METRICS else name.replace("_", " ").capitalize() + "."
+
+
+def _is_gauge(name: str) -> bool:
+    return name in METRICS and METRICS[name].kind is Kind.GAUGE
 
 
 def _plain(name: str, value: float) -> Metric:
-    family = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
+    family = GaugeMetricFamily if _is_gauge(name) else CounterMetricFamily
     return family(f"loader_{name}", _help(name), value=value)
 
 
 def _engine_counters(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     for name in dict.fromkeys(name for engine in engines for name in engine["counters"]):
-        kind = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
+        kind = GaugeMetricFamily if _is_gauge(name) else CounterMetricFamily
         family = kind(f"loader_{name}", _help(name), labels=["engine", "version"])
         for engine in engines:
             family.add_metric([engine["name"], engine["version"]], engine["counters"].get(name, 0))

@@ -140,3 +140,14 @@ def test_a_frame_passes_through_a_session(start: Start, wrapper: Write) -> None:
     assert next(session.call).result.items[0].data == b"hi"
     session.say(loader_pb2.SessionRequest(end=loader_pb2.End()))
     assert session.final().reason == loader_pb2.CLOSE_REASON_FINISHED
+
+
+def test_every_counter_has_its_row_in_the_table(start: Start, wrapper: Write) -> None:
+    """What the data plane counts is documented, with its kind."""
+    from loader.admin.metric_table import METRICS
+
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    running.echo("echo")
+    values = running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+    names = {name.partition("{")[0].removeprefix("loader_") for name in values}
+    assert names - METRICS.keys() == set()
