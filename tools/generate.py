@@ -236,8 +236,7 @@ def commands_page() -> str:
     from loader.cli.version import version
 
     parts = [COMMANDS_HEAD, command_section("loader", main.main), f"\n{main.EXIT_CODES}\n"]
-    for function in (call, check, describe, version):
-        parts.append(command_section(f"loader {function.__name__}", function))
+    parts += [command_section(f"loader {one.__name__}", one) for one in (call, check, describe, version)]
     return "".join(parts)
 
 
@@ -252,7 +251,7 @@ def command_section(title: str, function: Any) -> str:
             is_argument = type(said[0]).__name__ == "ArgumentInfo"
             default = (
                 ""
-                if parameter.default in (None, "", inspect.Parameter.empty)
+                if parameter.default in (None, "", False, inspect.Parameter.empty)
                 else f" Default: {parameter.default}."
             )
             rows.append(f"| `{name.upper() if is_argument else option}` | {said[0].help}{default} |")
