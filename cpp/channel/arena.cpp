@@ -2,8 +2,10 @@
 #include "channel/arena.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 #include <system_error>
@@ -60,8 +62,11 @@ ArenaFile create_arena(ArenaWriter writer, size_t size) {
 
 bool is_safe_to_map(int fd, uint64_t size) {
   struct stat status {};
+  struct statfs filesystem {};
   const int seals = fcntl(fd, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) return false;
+  // A file of huge pages raises SIGBUS where the system has none left: plain memory only.
+  if (fstatfs(fd, &filesystem) != 0 || filesystem.f_type != TMPFS_MAGIC) return false;
   return fstat(fd, &status) == 0 && status.st_size >= 0 &&
          static_cast<uint64_t>(status.st_size) >= size;
 }

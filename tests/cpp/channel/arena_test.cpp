@@ -90,6 +90,11 @@ TEST(ArenaFile, a_file_that_may_shrink_is_not_safe) {
   const UniqueFd fd(memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   ASSERT_EQ(ftruncate(fd.get(), kSize), 0);
   EXPECT_FALSE(is_safe_to_map(fd.get(), kSize));
+  const UniqueFd huge(memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB));
+  if (huge) {
+    ASSERT_EQ(fcntl(huge.get(), F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    EXPECT_FALSE(is_safe_to_map(huge.get(), 0));
+  }
   const UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
   EXPECT_FALSE(is_safe_to_map(null.get(), 0));
 }
