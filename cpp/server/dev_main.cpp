@@ -65,7 +65,6 @@ Settings parse(int argc, char** argv) {
 int spawn(const Settings& settings, const InstanceSeed& seed) {
   std::vector<std::string> words = {settings.host};
   words.insert(words.end(), seed.arguments.begin(), seed.arguments.end());
-  words.push_back(settings.wrapper);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
