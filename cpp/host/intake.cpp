@@ -157,9 +157,11 @@ bool HostRuntime::Impl::on_grant(const RecordView& record) {
   if (!decode(record.body, body)) return fault("a CREDIT record is malformed");
   const SessionPointer session = sessions_.find_wire(record.handle);
   if (!session) return true;
-  std::lock_guard lock(session->mutex);
-  if (!session->credit.give_back({body.records, body.bytes}))
+  std::unique_lock lock(session->mutex);
+  if (!session->credit.give_back({body.records, body.bytes})) {
+    lock.unlock();  // the fault closes this session, too
     return fault("more credit was granted than was used");
+  }
   session->changed.notify_all();
   if (session->credit.fits(session->wanted_bytes)) fire_waiters(*session);
   schedule(session);
