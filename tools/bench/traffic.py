@@ -1,0 +1,59 @@
+"""The bytes that the load generator sends, as files. Knows the protocols; starts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loader.v1 import frame_pb2, loader_pb2
+
+LOADER_EXEC = "/loader.v1.LoaderService/Exec"
+LOADER_SESSION = "/loader.v1.LoaderService/Session"
+TRITON_EXEC = "/inference.GRPCInferenceService/ModelInfer"
+TRITON_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A method and the messages that go there."""
+
+    path: str
+    request: Path
+    opening: Path | None = None
+
+
+def traffic(folder: Path, engine: str, *, is_stream: bool, size: int) -> Traffic:
+    """What to send to this engine of the loader; to `bare` and `aio` as to native; to `triton` its own."""
+    name = f"{engine}-{'stream' if is_stream else 'exec'}-{size}"
+    request = folder / f"{name}.bin"
+    if engine == "triton":
+        request.write_bytes(_triton(bytes(size)))
+        return Traffic(TRITON_STREAM if is_stream else TRITON_EXEC, request)
+    served = engine if engine in ("inline", "python") else "native"
+    target = loader_pb2.Target(engine=served)
+    frame = frame_pb2.Frame(items=[frame_pb2.Item(key="data", data=bytes(size))])
+    if not is_stream:
+        request.write_bytes(loader_pb2.ExecRequest(target=target, frame=frame).SerializeToString())
+        return Traffic(LOADER_EXEC, request)
+    request.write_bytes(loader_pb2.SessionRequest(frame=frame).SerializeToString())
+    opening = folder / f"{name}-open.bin"
+    opening.write_bytes(loader_pb2.SessionRequest(open=loader_pb2.Open(target=target)).SerializeToString())
+    return Traffic(LOADER_SESSION, request, opening)
+
+
+def _triton(data: bytes) -> bytes:
+    """A ModelInferRequest: model_name 1, inputs 5 {name 1, datatype 2, shape 3}, raw_input_contents 7."""
+    tensor = _field(1, b"x") + _field(2, b"UINT8") + _field(3, _varint(len(data)))
+    return _field(1, b"echo") + _field(5, tensor) + _field(7, data)
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
