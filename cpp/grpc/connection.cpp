@@ -64,6 +64,7 @@ bool Connection::finish_handshake() {
   peer_.tls_identity = transport_.peer_identity();
   session_ = server_.new_session(this);
   mark_dirty();
+  on_timer();
   return true;
 }
 
@@ -284,7 +285,6 @@ void Connection::start_drain(const char* reason) {
   if (state_ != State::kOpen) return;
   server_.log(std::string("draining ") + peer_.address + ": " + reason);
   nghttp2_submit_shutdown_notice(session_);
-  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, bytes("draining"));
   arm(drain_since_ns_ + server_.options().drain_ping_timeout_ms * kMs);
   if (!has_settings_) return close();  // it never spoke: nothing can be in flight
   mark_dirty();

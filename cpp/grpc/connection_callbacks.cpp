@@ -217,6 +217,12 @@ void Connection::frame_sent(const nghttp2_frame& frame) {
         nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, frame.hd.stream_id,
                                   NGHTTP2_NO_ERROR);
       break;
+    case NGHTTP2_GOAWAY:
+      // PINGs overtake everything queued; sent from here its answer proves the notice was read.
+      if (is_draining_ && !has_final_goaway_ && !is_condemned_)
+        nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE,
+                            reinterpret_cast<const uint8_t*>("draining"));
+      break;
     case NGHTTP2_DATA:
     case NGHTTP2_WINDOW_UPDATE:
       police_.on_progress();

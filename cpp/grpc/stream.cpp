@@ -17,6 +17,7 @@ constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr size_t kSmallFrame = 16 << 10;
 constexpr size_t kLargeFrame = 64 << 10;
 constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kLateGrace_ns = 10 * kMs;
 
 ssize_t read_provider(nghttp2_session*, int32_t, uint8_t* to, size_t size, uint32_t* flags,
                       nghttp2_data_source* source, void*) {
@@ -76,6 +77,7 @@ void Stream::recycle() {
   messages_in_ = messages_out_ = 0;
   has_encoding_ = accepts_gzip_ = announced_gzip_ = is_half_closed_ = has_headers_ = false;
   is_deferred_ = has_status_ = has_trailers_ = is_finished_ = is_cancelled_ = was_full_ = false;
+  is_late_ = false;
 }
 
 std::string_view Stream::path() const {
@@ -456,7 +458,11 @@ void Stream::on_deadline() {
   if (!has_status_) {
     end_by_library({Code::kDeadlineExceeded, "deadline exceeded"}, CancelReason::kDeadline);
   } else if (!has_trailers_ && is_http_open_) {
-    connection_->reset(*this, NGHTTP2_CANCEL);  // the client does not read what is queued
+    // Decided in time but not yet sent. What has not left a moment later waits for a client that
+    // does not read.
+    if (is_late_) return connection_->reset(*this, NGHTTP2_CANCEL);
+    is_late_ = true;
+    deadline_.set(connection_->server().loop(), EventLoop::clock_ns() + kLateGrace_ns);
   }
 }
 

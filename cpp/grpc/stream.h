@@ -133,6 +133,7 @@ class Stream final : public Call {
   bool is_finished_ : 1 = false;     // the handler called finish()
   bool is_cancelled_ : 1 = false;
   bool is_counted_ : 1 = false;  // as an open call
+  bool is_late_ : 1 = false;     // the deadline passed with the status still queued
   bool was_full_ : 1 = false;    // owes an on_writable()
 };
 

@@ -85,6 +85,7 @@ class RawClient:
         self, port: int, *, hello: bool = True, settings: Sequence[tuple[int, int]] = ()
     ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), WAIT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder = Encoder()
         self.decoder = Decoder()
         self.buffer = b""

@@ -135,13 +135,13 @@ def test_an_incomplete_header_block_is_closed(connect: Callable[..., RawClient])
 Break = Callable[[RawClient], None]
 
 
-def after_close(raw: RawClient) -> None:
-    raw.headers(1, flags=END_HEADERS | END_STREAM)
-    raw.reply(1)
-
-
 def bad_index(raw: RawClient) -> None:
     raw.frame(HEADERS, END_HEADERS, 1, b"\xff\xff\x7f")
+
+
+def frame_in_block(raw: RawClient) -> None:
+    raw.headers(1, flags=0)
+    raw.frame(PING, 0, 0, bytes(8))
 
 
 def data_after_end(raw: RawClient) -> None:
@@ -174,7 +174,7 @@ BROKEN: dict[str, tuple[Break, int]] = {
     "settings_length": (lambda r: r.frame(SETTINGS, 0, 0, bytes(5)), FRAME_SIZE),
     "ping_length": (lambda r: r.frame(PING, 0, 0, bytes(7)), FRAME_SIZE),
     "padding_too_long": (lambda r: r.frame(HEADERS, PADDED | END_HEADERS, 1, b"\xff"), PROTOCOL),
-    "frame_in_header_block": (lambda r: (r.headers(1, flags=0), r.ping_pong())[0], PROTOCOL),
+    "frame_in_header_block": (frame_in_block, PROTOCOL),
     "self_dependency": (
         lambda r: r.frame(
             HEADERS, END_HEADERS | HAS_PRIORITY, 1, b"\0\0\0\1\x10" + r.encode(REQUEST)
@@ -196,14 +196,7 @@ def test_a_broken_connection_gets_goaway_and_ends(shared_server: Server, name: s
     """Connection errors answer GOAWAY with the right code, then close."""
     break_it, code = BROKEN[name]
     with RawClient(shared_server.ports[0]) as raw:
-        try:
-            break_it(raw)
-        except AssertionError:
-            pytest.fail("closed without GOAWAY")
-        except TimeoutError:
-            pass
-        if name == "frame_in_header_block":
-            return
+        break_it(raw)
         expect_goaway(raw, code)
 
 
@@ -436,7 +429,7 @@ def test_content_type_suffixes_are_served(raw: RawClient, kind: str) -> None:
 
 
 REFUSALS: dict[str, tuple[list[Header], str]] = {
-    "header_list_too_large": (request(x_a="v" * 9000, x_b="v" * 9000), "8"),
+    "header_list_too_large": (request(x_a="v" * 8050, x_b="v" * 8050), "8"),
     "too_many_fields": ([*REQUEST, *[("x", "y")] * 130], "8"),
     "timeout_without_unit": (request(grpc_timeout="12"), "13"),
     "timeout_of_nine_digits": (request(grpc_timeout="123456789S"), "13"),
@@ -764,7 +757,7 @@ def test_a_message_larger_than_the_window_is_assembled(raw: RawClient) -> None:
     more = send_what_fits(raw, 1, left)
     assert more <= 65536
     raw.data(1, b"", end=True)
-    assert raw.reply(1).body[5:] == str(size + 5).encode()
+    assert raw.reply(1).body[5:] == str(size + 5 + more).encode()
 
 
 def send_within_window(raw: RawClient, stream: int, wire: bytes, window: int) -> int:
@@ -830,19 +823,18 @@ def test_two_large_replies_alternate(raw: RawClient) -> None:
 
 
 def test_a_client_that_never_reads_is_closed_after_the_stall_timeout(
-    connect: Callable[..., RawClient],
+    start_server: Start,
 ) -> None:
     """Bytes waiting without progress end the connection; timers keep firing meanwhile."""
-    raw = connect("write_stall_timeout_ms=200")
-    raw.settings([(4, 0x7FFFFFFF)])
-    raw.window(0, 0x7FFF0000)
-    path = "/grpc.testing.TestService/UnaryCall"
-    for i in range(16):
-        raw.headers(2 * i + 1, request(path))
-        raw.data(2 * i + 1, framed(b"\x10" + varint(4 << 20)), end=True)
-    poller = __import__("select").poll()
-    poller.register(raw.socket, __import__("select").POLLRDHUP)
-    assert poller.poll(10_000), "the server did not close"
+    server = start_server("--set", "write_stall_timeout_ms=200")
+    with RawClient(server.port) as raw:
+        raw.settings([(4, 0x7FFFFFFF)])
+        raw.window(0, 0x7FFF0000)
+        path = "/grpc.testing.TestService/UnaryCall"
+        for i in range(16):
+            raw.headers(2 * i + 1, request(path))
+            raw.data(2 * i + 1, framed(b"\x10" + varint(4 << 20)), end=True)
+        server.wait_stats(lambda s: s["calls"] == 16 and s["open_connections"] == 0)
 
 
 def test_a_zero_header_table_is_obeyed(raw: RawClient) -> None:
