@@ -236,9 +236,15 @@ void Shard::Impl::keep_result(SessionState& s, const MessageView& result) {
   s.engine->counters.queued_result_bytes += result.size_bytes();
 }
 
-// The front may detach or cancel in between.
+// A final that was due meanwhile follows the last result.
 void Shard::Impl::flush_results(SessionState& s) {
   if (s.is_flushing) return;
+  give_results(s);
+  if (s.is_final_due && s.results.empty()) say_final(s);
+}
+
+// The front may detach or cancel in between.
+void Shard::Impl::give_results(SessionState& s) {
   while (s.front != nullptr && !s.results.empty()) {
     const MessageView result = s.results.front();
     const uint64_t size = result.size_bytes();
@@ -248,7 +254,6 @@ void Shard::Impl::flush_results(SessionState& s) {
     s.results.pop();
     s.engine->counters.queued_result_bytes -= size;
   }
-  if (s.is_final_due && s.results.empty()) say_final(s);
 }
 
 void Shard::Impl::drop_results(SessionState& s) {
@@ -323,7 +328,7 @@ void Shard::Impl::say_final(SessionState& s) {
   if (s.front == nullptr || s.is_flushing) return;
   // Results of a create that failed: nobody was told that anything is open.
   if (s.variant != Variant::kExec && !s.is_opened_said) drop_results(s);
-  flush_results(s);
+  if (!s.results.empty()) flush_results(s);
   if (s.front == nullptr || s.is_final_said) return;  // detached or cancelled meanwhile
   Front* front = s.front;
   s.front = nullptr;

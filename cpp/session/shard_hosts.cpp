@@ -84,6 +84,7 @@ HostVerdict Shard::Impl::complete_write(SessionState& s, const Completion& compl
   ++s.processed;
   if (s.front != nullptr && s.is_served()) s.front->on_processed(s.id, s.processed);
   pump(s);
+  if (!s.has_running_call()) arm(s);  // from now on it may be idle
   return HostVerdict::kOk;
 }
 

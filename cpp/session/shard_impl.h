@@ -84,6 +84,7 @@ struct Shard::Impl {
   void send_result(SessionState& s, const MessageView& result);
   void keep_result(SessionState& s, const MessageView& result);
   void flush_results(SessionState& s);
+  void give_results(SessionState& s);
   void drop_results(SessionState& s);
   void release_slot(SessionState& s);
   void mark_hung(SessionState& s);
