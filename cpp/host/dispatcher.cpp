@@ -109,6 +109,9 @@ void Dispatcher::work(Worker& me) {
   client_.thread_begin();
   {
     std::unique_lock lock(mutex_);
+    // A new worker rests first, as the watcher it was made for: were it to take a call at once, and
+    // the leader too, nobody would be left to take over.
+    if (!me.is_main && !is_stopping_ && leader_.load() != nullptr) follow(me, lock);
     while (!is_stopping_) step(me, lock);
     if (leader_.load(std::memory_order_relaxed) == &me) leader_.store(nullptr);
   }
@@ -117,6 +120,8 @@ void Dispatcher::work(Worker& me) {
 }
 
 void Dispatcher::step(Worker& me, std::unique_lock<std::mutex>& lock) {
+  // Before any call, which may block: somebody has to lead, and somebody to watch the leader.
+  if (leader_.load(std::memory_order_relaxed) == nullptr) lead(me, lock);
   if (can_take(me)) run_batch(me, lock);
   if (is_stopping_) return;
   Worker* const leader = leader_.load(std::memory_order_relaxed);
