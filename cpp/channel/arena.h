@@ -155,8 +155,9 @@ class InArena {
   // A kArena record: from here on references mean this file. False: not a sealed file of that size.
   bool replace(RecordView& record);
 
-  // Called (on the thread that let go) when the first block waits to be released. It may only
-  // signal: it runs under a lock and must not call into this class. Set before use.
+  // Called (on the thread that let go) when the first block waits to be released. It may
+  // call take_released, and it may still run while this object ends: it must guard what it
+  // captures.
   void on_released(std::function<void()> wake);
   // Blocks to put into a kRelease record; empty: nothing to send.
   void take_released(std::vector<uint32_t>& blocks);

@@ -10,17 +10,20 @@ namespace loader::channel {
 
 // Blocks on their way back. Outlives the InArena in the hands of payloads.
 struct InArena::Returns {
+  // Signals outside the lock: whoever is woken may take the blocks at once, on this thread.
   void give(uint32_t block) {
-    const std::lock_guard lock(mutex);
-    if (is_closed) return;
-    blocks.push_back(block);
-    if (blocks.size() == 1 && wake) wake();
+    std::shared_ptr<const std::function<void()>> to_call;
+    {
+      const std::lock_guard lock(mutex);
+      blocks.push_back(block);
+      if (blocks.size() == 1) to_call = wake;
+    }
+    if (to_call && *to_call) (*to_call)();
   }
 
   std::mutex mutex;
   std::vector<uint32_t> blocks;
-  std::function<void()> wake;
-  bool is_closed = false;
+  std::shared_ptr<const std::function<void()>> wake;
   std::atomic<size_t> pinned{0};  // a hint for copying: relaxed is enough
 };
 
@@ -47,13 +50,12 @@ InArena::InArena(std::shared_ptr<Mapping> mapping)
 
 InArena::~InArena() {
   const std::lock_guard lock(returns_->mutex);
-  returns_->is_closed = true;
   returns_->wake = nullptr;
 }
 
 void InArena::on_released(std::function<void()> wake) {
   const std::lock_guard lock(returns_->mutex);
-  returns_->wake = std::move(wake);
+  returns_->wake = std::make_shared<const std::function<void()>>(std::move(wake));
 }
 
 void InArena::take_released(std::vector<uint32_t>& blocks) {

@@ -85,6 +85,16 @@ TEST(RecordReader, a_lying_header_is_a_fault) {
   EXPECT_EQ(read(bad), Status::kFault) << "unknown type";
 }
 
+// One record names at most kMaxPayloads payloads, also where there is room for more.
+TEST(RecordReader, the_number_of_references_is_bounded) {
+  const std::vector<PayloadRef> refs(kMaxPayloads + 1, PayloadRef{kInArena, 1, 0, 1});
+  RecordReader reader(Side::kHost);
+  RecordView record;
+  EXPECT_EQ(reader.next(make_record(RecordType::kWrite, {refs.data(), kMaxPayloads}, ""), record),
+            Status::kRecord);
+  EXPECT_EQ(reader.next(make_record(RecordType::kWrite, refs, ""), record), Status::kFault);
+}
+
 // A reference that cannot be right is a fault.
 TEST(RecordReader, an_impossible_reference_is_a_fault) {
   for (const PayloadRef ref :

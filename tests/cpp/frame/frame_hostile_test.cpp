@@ -100,6 +100,8 @@ TEST(FrameHostile, faults_are_told_apart) {
   EXPECT_EQ(fault_of(std::string("\x12\x05", 2)), Fault::kTruncated);
   EXPECT_EQ(fault_of(std::string("\x08\x80", 2)), Fault::kTruncated);
   EXPECT_EQ(fault_of("\x08" + std::string(10, '\xff') + "\x01"), Fault::kBadVarint);
+  EXPECT_EQ(fault_of("\x08" + std::string(9, '\xff') + "\x7f"), Fault::kBadVarint);
+  EXPECT_EQ(fault_of("\x08" + std::string(9, '\xff') + "\x01"), Fault::kNone);
   EXPECT_EQ(fault_of(std::string("\x00\x01", 2)), Fault::kBadTag);
   EXPECT_EQ(fault_of("\x2b\x2c"), Fault::kBadTag);  // a group
   EXPECT_EQ(fault_of(std::string("\x10\x00", 2)), Fault::kBadWireType);
