@@ -429,11 +429,13 @@ int64_t Shard::Impl::idle_clock(const SessionState& s) const {
   return after(s.active_ns, s.engine->options.idle_timeout_ns);
 }
 
+int64_t Shard::Impl::detached_clock(const SessionState& s) const {
+  if (!s.is_detached || s.is_abandoned || s.is_final_said) return kNever;
+  return after(s.detached_ns, s.engine->options.detached_timeout_ns);
+}
+
 int64_t Shard::Impl::next_clock(const SessionState& s) const {
-  int64_t next = kNever;
-  if (s.is_detached && !s.is_abandoned && !s.is_final_said) {
-    next = after(s.detached_ns, s.engine->options.detached_timeout_ns);
-  }
+  int64_t next = detached_clock(s);
   if (s.is_live()) next = std::min(next, s.deadline_ns);
   if (s.state == State::kQueued) return std::min(next, s.admission_ns);
   return std::min({next, running_clock(s), idle_clock(s)});
@@ -451,8 +453,7 @@ void Shard::Impl::wake(SessionState& s) {
 }
 
 void Shard::Impl::raise_due(SessionState& s) {
-  const EngineOptions& options = s.engine->options;
-  if (s.is_detached && after(s.detached_ns, options.detached_timeout_ns) <= now_ns) {
+  if (detached_clock(s) <= now_ns) {
     abandon(s, {.reason = LOADER_REASON_CLIENT_GONE});
   } else if (s.is_live() && s.deadline_ns <= now_ns) {
     raise(s, Event::kDeadline);

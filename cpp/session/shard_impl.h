@@ -54,6 +54,7 @@ struct Shard::Impl {
   // ---- time (shard.cpp)
   int64_t next_clock(const SessionState& s) const;
   int64_t running_clock(const SessionState& s) const;
+  int64_t detached_clock(const SessionState& s) const;
   int64_t idle_clock(const SessionState& s) const;
   void arm(SessionState& s);
   void wake(SessionState& s);

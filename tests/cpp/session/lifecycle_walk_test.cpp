@@ -44,6 +44,7 @@ HostVerdict raise(World& w, SessionId id, Event event) {
   };
   switch (event) {
     case Event::kCreated:
+      w.host.work[id].is_created = true;
       return say(Op::kCreate);
     case Event::kCreateFailed:
       return say(Op::kCreate, 3);

@@ -4,6 +4,7 @@
 // own.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 
 #include "support.h"
@@ -60,13 +61,20 @@ class RandomWorld {
     add_instance();
   }
 
-  void run(int steps) {
+  using Reasons = std::array<uint64_t, 16>;
+
+  // Adds how many sessions ended for which reason.
+  void run(int steps, Reasons& reasons) {
     for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
       step();
       check_bounds();
     }
     wind_down();
     check_end();
+    for (auto& shard : shards_) {
+      const Reasons& closed = shard->counters(kEngine)->closed;
+      for (size_t i = 0; i < reasons.size(); ++i) reasons[i] += closed[i];
+    }
   }
 
  private:
@@ -383,9 +391,19 @@ class Property : public testing::TestWithParam<uint32_t> {};
 
 // Any order of events keeps the promises.
 TEST_P(Property, RandomOrdersKeepThePromises) {
+  RandomWorld::Reasons reasons{};
   for (uint32_t seed = 1; seed <= 6000; ++seed) {
-    RandomWorld(seed, GetParam()).run(80 + static_cast<int>(seed % 120));
+    RandomWorld(seed, GetParam()).run(80 + static_cast<int>(seed % 120), reasons);
     ASSERT_FALSE(HasFailure()) << "seed " << seed << " with " << GetParam() << " shards";
+  }
+  // The walk got around: sessions ended in every way that this world has.
+  for (uint32_t reason :
+       {LOADER_REASON_FINISHED, LOADER_REASON_CLIENT_CANCEL, LOADER_REASON_CLIENT_GONE,
+        LOADER_REASON_DEADLINE, LOADER_REASON_IDLE_TIMEOUT, LOADER_REASON_ENGINE_ERROR,
+        LOADER_REASON_CALL_HUNG, LOADER_REASON_HOST_DIED, LOADER_REASON_REPLACED,
+        LOADER_REASON_KICKED, LOADER_REASON_CREATE_FAILED, LOADER_REASON_ADMISSION}) {
+    RecordProperty(std::string(reason_name(reason)), std::to_string(reasons[reason]));
+    EXPECT_GT(reasons[reason], 20u) << reason_name(reason);
   }
 }
 
