@@ -130,6 +130,9 @@ class AsyncSession:
             with suppress(asyncio.InvalidStateError):  # already refused: the read says why
                 await self._call.write(self._opening)
             answer = await self._next()
+        if answer is not None and answer.WhichOneof("message") == "final":
+            self._end_with(answer.final)
+            await self._next()  # the status; a refusal without an error of its own is raised here
         if answer is None or answer.WhichOneof("message") != "opened":
             raise errors.InternalError("the loader did not answer with opened: is it a loader.v1 service?")
         self._opened = messages.to_opened(answer.opened)
@@ -170,9 +173,7 @@ class AsyncSession:
             if kind == "result":
                 yield from_frame(answer.result)
             elif kind == "final":
-                self.final = messages.to_final(answer.final)
-                if answer.final.error.code:
-                    raise from_message(answer.final.error)
+                self._end_with(answer.final)
 
     async def stream(self, frames: Iterable[Items] | AsyncIterable[Items]) -> AsyncIterator[Result]:
         """Writes every frame in a task of its own, ends the input, and gives results meanwhile."""
@@ -200,6 +201,11 @@ class AsyncSession:
         except Exception:
             self.cancel()
             raise
+
+    def _end_with(self, final: loader_pb2.Final) -> None:
+        self.final = messages.to_final(final)
+        if final.error.code:
+            raise from_message(final.error)
 
     async def _next(self) -> loader_pb2.SessionResponse | None:
         with typed_errors(self._address):

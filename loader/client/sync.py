@@ -143,6 +143,9 @@ class ClientSession:
         self._call = self._stub.Session(self._outgoing, timeout=self._timeout_s)
         self._call.add_done_callback(lambda _: self._outgoing.close())
         answer = self._next()
+        if answer is not None and answer.WhichOneof("message") == "final":
+            self._end_with(answer.final)
+            self._next()  # the status; a refusal without an error of its own is raised here
         if answer is None or answer.WhichOneof("message") != "opened":
             raise errors.InternalError("the loader did not answer with opened: is it a loader.v1 service?")
         self._opened = messages.to_opened(answer.opened)
@@ -184,9 +187,7 @@ class ClientSession:
             if kind == "result":
                 yield from_frame(answer.result)
             elif kind == "final":
-                self.final = messages.to_final(answer.final)
-                if answer.final.error.code:
-                    raise from_message(answer.final.error)
+                self._end_with(answer.final)
 
     def stream(self, frames: Iterable[Items]) -> Iterator[Result]:
         """Writes every frame from a thread of its own, ends the input, and gives results meanwhile.
@@ -208,6 +209,11 @@ class ClientSession:
             feeder.stop()
         if feeder.failure is not None:
             raise feeder.failure
+
+    def _end_with(self, final: loader_pb2.Final) -> None:
+        self.final = messages.to_final(final)
+        if final.error.code:
+            raise from_message(final.error)
 
     def _next(self) -> loader_pb2.SessionResponse | None:
         try:
