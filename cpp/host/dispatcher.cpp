@@ -70,6 +70,10 @@ Dispatcher::Dispatcher(DispatcherClient& client, int64_t handover_us)
 }
 
 Dispatcher::~Dispatcher() {
+  stop_and_join();
+}
+
+void Dispatcher::stop_and_join() {
   stop();
   for (auto& worker : workers_)
     if (worker->thread.joinable()) worker->thread.join();

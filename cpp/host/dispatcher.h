@@ -64,6 +64,8 @@ class Dispatcher {
   // Serves on the calling thread, the main thread, until stop().
   void run();
   void stop();
+  // Nothing of the client is called any more when it returns. The client calls it before it goes.
+  void stop_and_join();
   void submit(std::shared_ptr<Job> job, JobKind kind);
 
   // True on the thread that leads now: what it queued for sending leaves with the batch, or with

@@ -113,7 +113,7 @@ HostRuntime::Impl::Impl(HostRuntime& face, Engine& engine, RuntimeOptions option
 }
 
 HostRuntime::Impl::~Impl() {
-  dispatcher_.stop();
+  dispatcher_.stop_and_join();
   for (auto& link : links_) link->detach();
 }
 

@@ -148,11 +148,14 @@ typedef struct late {
 static void* emit_late(void* argument) {
   late_t late = *(late_t*)argument;
   free(argument);
+  int refused = 0;
   for (int i = 0; i < kLateEmits; ++i) {
-    emit_text(late.host, late.handle, "late");
+    if (emit_text(late.host, late.handle, "late") == LOADER_ERROR_CLOSED) ++refused;
     late.host->finish(late.host->host, late.handle, LOADER_OK, NULL, 0);
     rest(1);
   }
+  const char* text = refused > 0 ? "late emits were refused" : "late emits were accepted";
+  late.host->log(late.host->host, 0, LOADER_LOG_WARNING, text, strlen(text));
   return NULL;
 }
 
