@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     # The last argument names the wrapper, for whoever lists processes; init says it again.
     options = [one for index, one in enumerate(arguments) if not _is_entry(arguments, index)]
     runtime = f"python {platform.python_version()} {sys.executable}"
-    return _host.serve(options, runtime, Driver())
+    return _host.serve(options, runtime, Driver(sends_logging=True))
 
 
 def _is_entry(arguments: list[str], index: int) -> bool:

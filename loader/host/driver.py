@@ -35,13 +35,29 @@ MESSAGE_LIMIT = 2000  # characters of an exception's text that its caller gets
 
 ConfigValues = tuple[str, str, str, str, int, int]
 Log = Callable[[int, str], None]
-logger = logging.getLogger(__name__)
+
+
+class LoaderHandler(logging.Handler):
+    """Sends what the wrapper logs to the loader, under the engine's name."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        try:
+            self._log(record.levelno, self.format(record))
+        except Exception:  # noqa: BLE001  a bad format string is the author's: logging prints it
+            self.handleError(record)
 
 
 class Driver:
     """One wrapper of one host. Methods are called by the compiled engine, under the GIL."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sends_logging: bool = False) -> None:
+        self._sends_logging = sends_logging
         self._class: type[Wrapper] | None = None
         self._wrapper: Wrapper | None = None
         self._declared: dict[str, Any] = {}
@@ -78,6 +94,8 @@ class Driver:
         """
         assert self._class is not None
         self._log, self._on_loop_start = log, on_loop_start
+        if self._sends_logging:
+            logging.basicConfig(level=logging.INFO, handlers=[LoaderHandler(log)])
         self._wrapper = self._class()
         self._run_optional("init", read_config(values))
         outputs = {entry["key"]: entry["type"] for entry in self._declared["outputs"]}

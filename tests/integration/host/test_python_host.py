@@ -292,3 +292,10 @@ def test_failed_create_has_no_session(log: Path) -> None:
         completion = peer.create(1)
         assert completion.operation == p.OF_CREATE
         assert "raised on purpose" in completion.message
+
+
+def test_module_logging_reaches_the_loader(probe: Peer) -> None:
+    """What a wrapper logs with the standard module becomes a log record, from INFO on."""
+    probe.exec(1, {"do": "logs"})
+    probe.wait_for(p.OF_EXEC, 1)
+    assert "mine: seen 7" in probe.logs

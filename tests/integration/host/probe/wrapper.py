@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -56,6 +57,9 @@ class Probe(Wrapper):
     def _emit(self, request: Request, number: int) -> None:
         for count in range(20):
             request.emit(f"{number} {count}")
+
+    def logs(self, _request: Request) -> None:
+        logging.getLogger("mine").info("seen %d", 7)
 
     def big(self, request: Request) -> bytes:
         return b"r" * int(request["size"])
