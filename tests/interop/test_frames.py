@@ -776,6 +776,11 @@ def send_within_window(raw: RawClient, stream: int, wire: bytes, window: int) ->
             connection += increment
         else:
             window += increment
+    for _ in range(2):  # an answer to PING overtakes the updates of its own batch
+        raw.frame(PING, 0, 0, b"windows?")
+        while (frame := raw.until(lambda f: f.type in (WINDOW, PING))).type == WINDOW:
+            if frame.stream == stream:
+                window += struct.unpack(">I", frame.payload)[0]
     return window
 
 
@@ -785,12 +790,11 @@ def send_what_fits(raw: RawClient, stream: int, window: int) -> int:
     while window - sent >= 1024:
         raw.data(stream, framed(bytes(1019)))
         sent += 1024
-    raw.frame(PING, 0, 0, b"flowtest")
-    while True:
+    for _ in range(2):
+        raw.frame(PING, 0, 0, b"flowtest")
         frame = raw.until(lambda f: f.stream == stream or f.type == PING)
-        if frame.type == PING:
-            return sent
-        assert frame.type != WINDOW, "a held message must not buy more window"
+        assert frame.type == PING, "a held message must not buy more window"
+    return sent
 
 
 def test_initial_window_may_go_to_zero_and_back(raw: RawClient) -> None:
@@ -812,8 +816,7 @@ def test_two_large_replies_alternate(raw: RawClient) -> None:
     wire = framed(b"\x10" + varint(1 << 20))
     for stream in (1, 3):
         raw.headers(stream, request(path))
-    for stream in (1, 3):
-        raw.data(stream, wire, end=True)
+    raw.send_bytes(b"".join(frame_bytes(DATA, END_STREAM, s, wire) for s in (1, 3)))
     order: list[int] = []
     while order.count(1) < 20 or order.count(3) < 3:
         frame = raw.until(lambda f: f.type == DATA)
@@ -898,7 +901,7 @@ def test_connections_above_the_limit_are_closed(start_server: Start) -> None:
     with RawClient(server.port) as a, RawClient(server.port) as b:
         a.ping_pong()
         b.ping_pong()
-        with RawClient(server.port) as c:
+        with RawClient(server.port, hello=False) as c:
             assert c.wait_closed() == []
         a.ping_pong()
     server.wait_stats(lambda s: s["open_connections"] == 0)
