@@ -38,6 +38,7 @@ session::Cause cause_of(grpc::CancelReason reason) {
 ErrorReport report_of(const session::SessionError& error) {
   if (error.code == ErrorCode::kNone) return {};
   std::string message(error.message);
+  if (message.empty()) message = error.engine_message;  // an exception's type and text
   if (message.empty()) message = error_row(error.code).text;
   return {error.code, std::move(message), error.engine_code, std::string(error.engine_message)};
 }
