@@ -5,7 +5,7 @@ create, write, end, destroy, cancel, fini, warm_up or health (default: exec and 
 frame with an item `calm` is always answered as an echo would, so that a test can see who survived.
 """
 
-# ruff: noqa: BLE001  ignoring whatever happens is the point
+# ruff: noqa: S112  ignoring whatever happens is the point
 from __future__ import annotations
 
 import asyncio
