@@ -235,7 +235,7 @@ class App:
                 self._answer_admin(event)
             elif kind == "admin_cancelled":
                 if self._board is not None:
-                    self._board.remove(event["call"])
+                    self._board.remove(event["call_id"])
             elif kind == "drained":
                 self._drained.set()
             elif kind == "log":
@@ -244,7 +244,7 @@ class App:
                 self._supervisor.on_event(event)
 
     def _answer_admin(self, event: Mapping[str, Any]) -> None:
-        call, method = event["call"], str(event["method"])
+        call, method = event["call_id"], str(event["method"])
         try:
             if self._admin is None or self._board is None:
                 raise InternalError("the loader is still starting: ask again")
