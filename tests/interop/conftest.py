@@ -16,7 +16,7 @@ import pytest
 # pytest imports by file (importlib mode); the tests share one module of their own.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from interop_harness import Messages, Program, Server  # noqa: E402
+from interop_harness import Messages, Program, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,9 +59,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("server", "DNS:localhost,IP:127.0.0.1"),
         ("client", "URI:spiffe://test/client,DNS:client.test"),
     ):
-        openssl(
-            "req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
-        )
+        openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         (folder / f"{name}.ext").write_text(f"subjectAltName={san}\n")
         openssl(
             "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from grpc_tools import protoc
+from grpc_tools import protoc  # type: ignore[import-untyped]
 
 HERE = Path(__file__).resolve().parent
 WAIT_S = 15.0
@@ -123,7 +123,7 @@ class Messages:
     def __init__(self, files: descriptor_pb2.FileDescriptorSet) -> None:
         pool = descriptor_pool.DescriptorPool()
         for file in files.file:
-            pool.Add(file)  # type: ignore[no-untyped-call]
+            pool.Add(file)
         self._pool = pool
 
     @classmethod
@@ -187,9 +187,7 @@ def _compression(gzip: bool) -> grpc.Compression | None:
 
 
 def _outcome(call: Any) -> Outcome:
-    return Outcome(
-        call.code(), call.details(), dict(call.initial_metadata()), dict(call.trailing_metadata())
-    )
+    return Outcome(call.code(), call.details(), dict(call.initial_metadata()), dict(call.trailing_metadata()))
 
 
 class _SyncStream:
@@ -352,9 +350,7 @@ class AioClient:
                 reply = None
             initial = dict(await call.initial_metadata() or ())
             trailing = dict(await call.trailing_metadata() or ())
-            return reply, Outcome(
-                await call.code(), await call.details() or "", initial, trailing
-            )
+            return reply, Outcome(await call.code(), await call.details() or "", initial, trailing)
 
         return self._run(work())
 

@@ -81,9 +81,7 @@ class Reply:
 class RawClient:
     """One connection. Acknowledges SETTINGS and PINGs unless told not to."""
 
-    def __init__(
-        self, port: int, *, hello: bool = True, settings: Sequence[tuple[int, int]] = ()
-    ) -> None:
+    def __init__(self, port: int, *, hello: bool = True, settings: Sequence[tuple[int, int]] = ()) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), WAIT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder = Encoder()
@@ -111,9 +109,7 @@ class RawClient:
     def settings(self, pairs: Sequence[tuple[int, int]] = ()) -> None:
         self.frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *p) for p in pairs))
 
-    def headers(
-        self, stream: int, headers: Iterable[Header] = REQUEST, flags: int = END_HEADERS
-    ) -> None:
+    def headers(self, stream: int, headers: Iterable[Header] = REQUEST, flags: int = END_HEADERS) -> None:
         self.frame(HEADERS, flags, stream, self.encode(headers))
 
     def encode(self, headers: Iterable[Header]) -> bytes:

@@ -25,9 +25,7 @@ Start = Callable[..., Server]
 @pytest.fixture(
     params=["sync-tcp", "sync-tls", "sync-unix", "aio-tcp", "aio-tls", "aio-unix", "sync-extremes"]
 )
-def client(
-    request: pytest.FixtureRequest, shared_server: Server, certificates: Path
-) -> Iterator[Client]:
+def client(request: pytest.FixtureRequest, shared_server: Server, certificates: Path) -> Iterator[Client]:
     api, _, transport = request.param.partition("-")
     options: list[tuple[str, int]] = []
     credentials = None
@@ -44,9 +42,7 @@ def client(
     made.close()
 
 
-def output_request(
-    m: Messages, sizes: tuple[int, ...], payload: int = 0, interval_us: int = 0
-) -> bytes:
+def output_request(m: Messages, sizes: tuple[int, ...], payload: int = 0, interval_us: int = 0) -> bytes:
     request = m.StreamingOutputCallRequest()
     for size in sizes:
         request.response_parameters.add(size=size, interval_us=interval_us)
@@ -97,9 +93,7 @@ def test_client_compressed_unary_is_judged_by_its_flag(client: Client, messages:
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_server_compressed_unary_is_readable(
-    client: Client, messages: Messages, compressed: bool
-) -> None:
+def test_server_compressed_unary_is_readable(client: Client, messages: Messages, compressed: bool) -> None:
     """A reply is whole, compressed or not."""
     flag = messages.BoolValue(value=compressed)
     request = large_request(messages, response_compressed=flag)
@@ -191,9 +185,7 @@ def assert_custom(outcome: Outcome) -> None:
     assert outcome.trailing["x-grpc-test-echo-trailing-bin"] == b"\xab\xab\xab"
 
 
-def test_custom_metadata_comes_back_in_headers_and_trailers(
-    client: Client, messages: Messages
-) -> None:
+def test_custom_metadata_comes_back_in_headers_and_trailers(client: Client, messages: Messages) -> None:
     """ASCII metadata returns in HEADERS, binary in trailers, on both kinds of call."""
     _, outcome = client.unary(TEST + "UnaryCall", large_request(messages), metadata=CUSTOM)
     assert_custom(outcome)
@@ -259,9 +251,7 @@ def test_cancel_after_first_response_is_cancelled(client: Client, messages: Mess
     assert call.outcome().code is grpc.StatusCode.CANCELLED
 
 
-def test_timeout_on_a_sleeping_server_is_deadline_exceeded(
-    client: Client, messages: Messages
-) -> None:
+def test_timeout_on_a_sleeping_server_is_deadline_exceeded(client: Client, messages: Messages) -> None:
     """The deadline ends a call that the server would answer too late."""
     call = client.stream(TEST + "FullDuplexCall", timeout_s=0.02)
     call.write(output_request(messages, (1,), payload=27182, interval_us=5_000_000))
@@ -289,17 +279,13 @@ def test_payloads_by_reference_arrive_unharmed(client: Client) -> None:
     assert call.outcome().code is OK
 
 
-def test_thousand_concurrent_large_unary_all_succeed(
-    shared_server: Server, messages: Messages
-) -> None:
+def test_thousand_concurrent_large_unary_all_succeed(shared_server: Server, messages: Messages) -> None:
     """A thousand large calls on one channel all end OK."""
     client = SyncClient(f"127.0.0.1:{shared_server.ports[0]}", None)
     request = large_request(messages)
     with ThreadPoolExecutor(64) as pool:
         results = list(
-            pool.map(
-                lambda _: client.unary(TEST + "UnaryCall", request, timeout_s=60), range(1000)
-            )
+            pool.map(lambda _: client.unary(TEST + "UnaryCall", request, timeout_s=60), range(1000))
         )
     client.close()
     for reply, outcome in results:

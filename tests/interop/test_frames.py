@@ -52,9 +52,9 @@ def connect(start_server: Start) -> Iterator[Callable[..., RawClient]]:
     """Starts a server with the given settings and connects to it."""
     clients: list[RawClient] = []
 
-    def make(*settings: str, **client: bool) -> RawClient:
+    def make(*settings: str, hello: bool = True) -> RawClient:
         server = start_server(*(x for s in settings for x in ("--set", s)))
-        clients.append(RawClient(server.port, **client))
+        clients.append(RawClient(server.port, hello=hello))
         return clients[-1]
 
     yield make
@@ -176,9 +176,7 @@ BROKEN: dict[str, tuple[Break, int]] = {
     "padding_too_long": (lambda r: r.frame(HEADERS, PADDED | END_HEADERS, 1, b"\xff"), PROTOCOL),
     "frame_in_header_block": (frame_in_block, PROTOCOL),
     "self_dependency": (
-        lambda r: r.frame(
-            HEADERS, END_HEADERS | HAS_PRIORITY, 1, b"\0\0\0\1\x10" + r.encode(REQUEST)
-        ),
+        lambda r: r.frame(HEADERS, END_HEADERS | HAS_PRIORITY, 1, b"\0\0\0\1\x10" + r.encode(REQUEST)),
         PROTOCOL,
     ),
     "bad_hpack_index": (bad_index, COMPRESSION),
