@@ -21,7 +21,7 @@ EngineOptions small_options() {
   options.window_records = 6;
   options.queue_bytes = kWindow;
   options.admission_wait_ns = 50 * kMs;
-  options.idle_timeout_ns = 400 * kMs;
+  options.idle_timeout_ns = 100 * kMs;
   options.call_timeout_ns = 300 * kMs;
   options.create_timeout_ns = 300 * kMs;
   options.destroy_timeout_ns = 300 * kMs;

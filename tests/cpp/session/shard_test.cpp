@@ -684,7 +684,8 @@ TEST(Payloads, AreRetainedOnlyWhileQueued) {
   CountedOwner owner;
   const std::string bytes(200, 'p');
   const PayloadView payload{view_of(bytes).body, &owner, 1};
-  const MessageView frame{view_of("body").body, {&payload, 1}, 0};
+  const std::string body = "body";
+  const MessageView frame{view_of(body).body, {&payload, 1}, 0};
   w.shard.frame(id, frame);
   EXPECT_EQ(owner.count, 0);
   w.shard.frame(id, frame);
