@@ -227,6 +227,7 @@ def replacement_s(server: Server) -> float:
 
     with grpc.insecure_channel(server.address) as channel:
         stub = AdminServiceStub(channel)
+        grpc.channel_ready_future(channel).result(5)
         victim = instance().pid
         started = time.monotonic()
         os.kill(victim, signal.SIGKILL)
@@ -234,4 +235,5 @@ def replacement_s(server: Server) -> float:
             now = instance()
             if now.state == "ready" and now.pid not in (0, victim):
                 return time.monotonic() - started
+            time.sleep(0.005)  # AdminService has to be asked
     raise FailedError("no replacement was ready within 10 s")

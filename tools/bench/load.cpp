@@ -77,6 +77,10 @@ class Load {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
     arguments.SetMaxSendMessageSize(-1);
+    if (settings_.mode == "stall") {  // a client that takes 64 KiB and no more
+      arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+      arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+    }
     for (int i = 0; i < std::min(settings_.channels, settings_.lanes); ++i) {
       arguments.SetInt("bench.channel", i);  // different arguments: a connection of its own
       const auto channel = grpc::CreateCustomChannel(settings_.address,
