@@ -130,7 +130,8 @@ TEST(RequestHeadTest, AHugeMessageTextStaysBelowTheClientsLimit) {
 TEST(ResponseHeadTest, DetailsThatFitAreSent) {
   HeadScratch scratch;
   ResponseHead head(scratch);
-  auto fields = head.trailers({Code::kAborted, "m", "details"}, {{"k-bin", "\x01"}});
+  Metadata metadata{{"k-bin", "\x01"}};  // fields point into it
+  auto fields = head.trailers({Code::kAborted, "m", "details"}, metadata);
   EXPECT_EQ(value_of(fields, "grpc-status-details-bin"), "ZGV0YWlscw");
   EXPECT_EQ(value_of(fields, "k-bin"), "AQ");
   EXPECT_EQ(value_of(fields, "grpc-message"), "m");
