@@ -230,18 +230,24 @@ class App:
 
     def _take_events(self) -> None:
         for event in self._core.take_events():
-            kind = event["kind"]
-            if kind == "admin_call":
-                self._answer_admin(event)
-            elif kind == "admin_cancelled":
-                if self._board is not None:
-                    self._board.remove(event["call_id"])
-            elif kind == "drained":
-                self._drained.set()
-            elif kind == "log":
-                _log_engine(event)
-            else:
-                self._supervisor.on_event(event)
+            try:
+                self._take(event)
+            except Exception:  # the outermost loop: one event that is not understood must not hide the others
+                logger.exception("event failed", extra={"kind": event.get("kind")})
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        kind = event["kind"]
+        if kind == "admin_call":
+            self._answer_admin(event)
+        elif kind == "admin_cancelled":
+            if self._board is not None:
+                self._board.remove(event["call_id"])
+        elif kind == "drained":
+            self._drained.set()
+        elif kind == "log":
+            _log_engine(event)
+        else:
+            self._supervisor.on_event(event)
 
     def _answer_admin(self, event: Mapping[str, Any]) -> None:
         call, method = event["call_id"], str(event["method"])
