@@ -79,9 +79,10 @@ void Dispatcher::stop_and_join() {
     if (worker->thread.joinable()) worker->thread.join();
 }
 
-void Dispatcher::set_threads(uint32_t threads) {
+void Dispatcher::set_threads(uint32_t threads, bool on_main) {
   std::lock_guard lock(mutex_);
   threads_ = std::max<uint32_t>(threads, 1);
+  is_main_only_ = on_main && threads_ == 1;
 }
 
 Dispatcher::Worker* Dispatcher::current() const {
@@ -132,9 +133,9 @@ void Dispatcher::step(Worker& me, std::unique_lock<std::mutex>& lock) {
   if (leader == &me) return poll_once(me, lock);
   if (leader == nullptr) return lead(me, lock);
   if (can_take(me)) return;
-  // With one thread every call runs on the main thread, so it should be the one that reads, too:
+  // Where every call runs on the main thread, it should be the one that reads, too:
   // otherwise each frame costs a wake-up.
-  if (threads_ == 1 && me.is_main && leader->is_polling && !is_reading_) {
+  if (is_main_only_ && me.is_main && leader->is_polling && !is_reading_) {
     leader_.store(&me);
     leader->kick();
     return;
@@ -335,8 +336,8 @@ std::optional<Dispatcher::Entry> Dispatcher::take(const Worker& me) {
 
 void Dispatcher::submit(std::shared_ptr<Job> job, JobKind kind) {
   std::lock_guard lock(mutex_);
-  // With one thread, order among all main-thread jobs is the order of arrival.
-  if (kind == JobKind::kCall && threads_ == 1) kind = JobKind::kMain;
+  // On the main thread, order among all jobs is the order of arrival.
+  if (kind == JobKind::kCall && is_main_only_) kind = JobKind::kMain;
   auto& queue = kind == JobKind::kMain   ? main_jobs_
                 : kind == JobKind::kCall ? calls_
                                          : control_jobs_;

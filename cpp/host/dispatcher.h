@@ -30,7 +30,7 @@ class Job {
 };
 
 enum class JobKind {
-  kCall,    // counts towards `threads`; with one thread: on the main thread
+  kCall,    // counts towards `threads`; see set_threads()
   kMain,    // on the main thread, does not count
   kControl  // on any thread, outside a batch, does not count
 };
@@ -57,8 +57,8 @@ class Dispatcher {
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
 
-  // Before the first kCall job.
-  void set_threads(uint32_t threads);
+  // Before the first kCall job. `on_main`: with one thread, calls are for the main thread only.
+  void set_threads(uint32_t threads, bool on_main);
   void set_handover_us(int64_t us) { handover_ns_.store(us * 1000, std::memory_order_relaxed); }
 
   // Serves on the calling thread, the main thread, until stop().
@@ -119,6 +119,7 @@ class Dispatcher {
   std::atomic<Worker*> leader_{nullptr};  // written under mutex_
   Worker* watcher_ = nullptr;
   uint32_t threads_ = 1;
+  bool is_main_only_ = false;  // calls run as kMain
   uint32_t running_ = 0;
   uint32_t returning_ = 0;  // jobs in end_wait(), before everything queued
   bool is_reading_ = false;

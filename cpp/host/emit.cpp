@@ -42,6 +42,7 @@ loader_status_t HostRuntime::Impl::emit(loader_handle_t handle, loader_frame_t* 
     session->link->send(
         [&](channel::ChannelSocket& socket) { writer.append(socket, session->wire); });
     ++session->result_seq;
+    if (writer.uses_shared_memory()) session->link->count_payload();
   }
   session->alive_ns.store(monotonic_ns(), std::memory_order_relaxed);
   writer.clear();

@@ -2,7 +2,8 @@
 // wrapper. Knows the values of wrapper.h and nothing of channels, records or sockets.
 //
 // Threads. `init`, `warm_up`, `update` and `fini` run on the thread that called HostRuntime::run().
-// With `threads: 1` so does every other call but `cancel`. Otherwise calls run on dispatcher
+// With `threads: 1` so does every other call but `cancel`, where the engine wants_main_thread().
+// Otherwise calls run on dispatcher
 // threads; calls of one handle never overlap, except `cancel`. Nothing here may throw.
 #pragma once
 
@@ -34,6 +35,10 @@ struct Identity {
 class Engine {
  public:
   virtual ~Engine() = default;
+
+  // With one thread, every call on the main thread (Python's promise)? Otherwise on any dispatcher
+  // thread, so that a call which waits for credit holds up no other session.
+  virtual bool wants_main_thread() const noexcept { return true; }
 
   // The first call: finds and checks the code, without running any of the author's init. `entry` is
   // the file inside `directory` (wrapper.so, wrapper.py). An error's text names the cure.

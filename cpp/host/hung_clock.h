@@ -1,4 +1,5 @@
-// A thread that looks at the running calls every now and then. It never takes a lock of the engine.
+// A thread that looks after the host every now and then: at running calls, at idle memory. It never
+// takes a lock of the engine.
 #pragma once
 
 #include <condition_variable>
@@ -16,7 +17,8 @@ class HungClock {
   HungClock(const HungClock&) = delete;
   HungClock& operator=(const HungClock&) = delete;
 
-  // From here on looks often enough to notice a call that is `limit_ns` old within a quarter of it.
+  // From here on looks often enough to notice a call that is `limit_ns` old within a quarter of it,
+  // and at least once a second.
   void start(int64_t limit_ns);
   void stop();
   int64_t limit_ns() const { return limit_ns_; }

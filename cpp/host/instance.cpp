@@ -37,7 +37,7 @@ bool HostRuntime::Impl::on_init(Link& link, const channel::RecordView& record) {
     if (stage_ != Stage::kLoaded) return fault("a second INIT record");
     stage_ = Stage::kInitialising;
   }
-  dispatcher_.set_threads(body.threads);
+  dispatcher_.set_threads(body.threads, engine_.wants_main_thread());
   dispatcher_.set_handover_us(body.handover_us);
   submit(JobKind::kMain, [this, &link, bytes = copy_of(record.body)] { run_init(link, bytes); });
   return true;
@@ -51,7 +51,7 @@ void HostRuntime::Impl::run_init(Link& link, const std::vector<uint8_t>& bytes) 
     complete(link, 0, Operation::kInit, outcome);
     return leave(kExitInitFailed);
   }
-  if (body.call_timeout_ns != channel::kNoDeadline) hung_clock_.start(body.call_timeout_ns);
+  hung_clock_.start(body.call_timeout_ns);
   {
     std::lock_guard lock(state_mutex_);
     stage_ = Stage::kReady;

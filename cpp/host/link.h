@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "channel/bodies.h"
@@ -55,6 +56,10 @@ class Link : public channel::RecordSink, public std::enable_shared_from_this<Lin
     send([&](channel::ChannelSocket& socket) { socket.append_body(type, handle, body); });
   }
   void flush();
+  // How many results with payloads in shared memory have left; and the number at the last look.
+  void count_payload() { payloads_sent_.fetch_add(1, std::memory_order_relaxed); }
+  uint64_t payloads_sent() const { return payloads_sent_.load(std::memory_order_relaxed); }
+  uint64_t exchange_seen_payloads(uint64_t now) { return std::exchange(payloads_seen_, now); }
   // Bytes that the loader has not taken yet.
   size_t backlog_bytes() const;
 
@@ -71,6 +76,8 @@ class Link : public channel::RecordSink, public std::enable_shared_from_this<Lin
   bool is_attached_ = true;
   mutable std::mutex out_mutex_;
   std::vector<uint32_t> release_scratch_;
+  std::atomic<uint64_t> payloads_sent_{0};
+  uint64_t payloads_seen_ = 0;  // the clock's thread only
   std::atomic<bool> has_releases_{false};
   std::atomic<bool> is_blocked_{false};
 };

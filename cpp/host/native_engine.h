@@ -12,6 +12,8 @@ namespace loader::host {
 
 class NativeEngine final : public Engine {
  public:
+  // wrapper.h promises a thread at a time for each session, not which.
+  bool wants_main_thread() const noexcept override { return false; }
   loader_status_t load(std::string_view directory, std::string_view entry,
                        loader_error_t& error) noexcept override;
   Identity identity() noexcept override;

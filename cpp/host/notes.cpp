@@ -107,8 +107,20 @@ bool HostRuntime::Impl::is_cancelled(loader_handle_t handle) {
   return !session || session->is_cancelled.load();
 }
 
+// On the clock's thread. Pages of the arena that nothing has used since the last look go back to
+// the system; a few stay, because the first touch of a page is what costs.
+void HostRuntime::Impl::return_idle_memory() {
+  constexpr size_t kKeepBytes = 4 * 1024 * 1024;
+  for (auto& link : links_) {
+    const uint64_t sent = link->payloads_sent();
+    if (link->exchange_seen_payloads(sent) == sent && link->arena_out().idle_bytes() > kKeepBytes)
+      link->arena_out().punch_idle(kKeepBytes);
+  }
+}
+
 // On the clock's thread. Time blocked for credit is the client's, not the engine's.
 void HostRuntime::Impl::report_hung(int64_t now_ns) {
+  if (hung_clock_.limit_ns() == channel::kNoDeadline) return;
   for (const SessionPointer& session : sessions_.all()) {
     channel::HungBody body;
     {

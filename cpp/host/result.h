@@ -24,6 +24,7 @@ class ResultWriter {
   loader_status_t plan(const loader_frame_t& frame, uint64_t seq);
   // Bytes that the credit window is charged.
   uint64_t charge() const { return body_size_ + outside_bytes_; }
+  bool uses_shared_memory() const { return !outside_.empty(); }
   // Brings large payloads into shared memory. OK or MEMORY.
   loader_status_t place(channel::OutArena& arena);
   // Appends the record. The caller holds the socket's writing half.

@@ -96,7 +96,10 @@ HostRuntime::Impl::Impl(HostRuntime& face, Engine& engine, RuntimeOptions option
       options_(std::move(options)),
       face_(face),
       dispatcher_(*this, options_.handover_us),
-      hung_clock_([this](int64_t now_ns) { report_hung(now_ns); }) {
+      hung_clock_([this](int64_t now_ns) {
+        report_hung(now_ns);
+        return_idle_memory();
+      }) {
   if (options_.channels.empty())
     throw std::invalid_argument("no channel: this program is started by `loader`, with --channel");
   build_table();

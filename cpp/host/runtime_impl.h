@@ -134,6 +134,7 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   template <typename Body>
   void send_note(channel::RecordType type, loader_handle_t handle, const Body& body);
   void report_hung(int64_t now_ns);
+  void return_idle_memory();
 
   void submit(JobKind kind, std::function<void()> work);
 

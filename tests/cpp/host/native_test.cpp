@@ -180,6 +180,26 @@ TEST(Hostile, WrongEndsAreRefused) {
   serves_on(loader, 2);
 }
 
+// A client that reads nothing stops its own session only, also where the engine has one thread.
+TEST(Hostile, ASlowReaderHoldsUpNobodyElse) {
+  NativeEngine engine;
+  LoaderEnd loader(engine, setup_of("hostile", hostile("flood")));
+  loader.start();
+  for (uint64_t handle = 1; handle <= 20; ++handle) {
+    loader.create(handle, 1, 1024);
+    loader.write(handle, {{"trigger", ""}});
+    loader.wait_result(handle);
+  }
+  serves_on(loader, 100);
+  for (uint64_t handle = 1; handle <= 20; ++handle) {
+    loader.cancel(handle);
+    loader.wait_for(handle, Operation::kWrite);
+    loader.destroy(handle);
+    loader.wait_for(handle, Operation::kDestroy);
+  }
+  EXPECT_EQ(loader.stop(), 0);
+}
+
 // The arenas are sealed: no file of them shrinks.
 TEST(Hostile, ArenasCannotBeTruncated) {
   NativeEngine engine;
