@@ -12,6 +12,7 @@ import signal
 import sys
 
 VERSION_MISMATCH = 2
+LOADER_GONE = 3
 SWITCH_INTERVAL_S = 0.0005  # a thread waits this long for the GIL behind pure-Python computing
 
 
@@ -50,6 +51,8 @@ def leave(code: int) -> None:
             stream.flush()
         except (OSError, ValueError):
             continue  # the wrapper closed it
+    if code == LOADER_GONE:
+        os.killpg(0, signal.SIGKILL)  # what the wrapper forked, and this process: no orphan
     os._exit(code)
 
 
