@@ -49,6 +49,7 @@ METRICS: dict[str, Metric] = {
     "resets_sent": _whole(Kind.COUNTER, "Streams reset by us."),
     "loop_rounds": _whole(Kind.COUNTER, "Wake-ups of the data plane's loops."),
     "events_dropped": _whole(Kind.COUNTER, "Log lines of engines dropped because they came too fast."),
+    "shards": _whole(Kind.GAUGE, "Threads of the data plane."),
     "slots": _engine(Kind.GAUGE, "Slots of all ready instances."),
     "slots_used": _engine(Kind.GAUGE, "Slots in use."),
     "queue_depth": _engine(Kind.GAUGE, "Sessions and calls that wait for a slot."),
