@@ -1,0 +1,97 @@
+"""Every snippet of the README and the tutorials is what it says: files are written, commands are run."""
+
+from __future__ import annotations
+
+import json
+import re
+import selectors
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = ("README.md", "docs/tutorial/python.md", "docs/tutorial/cpp.md")
+FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+PROGRAM = re.compile(r"<!-- run: \S+ -->\n```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+LOADER = Path(sys.executable).with_name("loader")
+READY_TIMEOUT_S = 60
+
+
+def commands(text: str) -> list[tuple[list[str], str]]:
+    """Each `$` line of the console blocks with the output under it."""
+    found: list[tuple[list[str], str]] = []
+    for block in CONSOLE.findall(text):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((shlex.split(command), output))
+    return found
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The loader on service.yaml; gives its gRPC address."""
+    command = [str(LOADER), "--config", "service.yaml", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(process.stdout, selectors.EVENT_READ)
+                assert selector.select(READY_TIMEOUT_S), "the loader was not ready in time"
+            yield str(json.loads(process.stdout.readline())["grpc"])
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
+    """The files of a page, its commands and its programs give the output that is printed there."""
+    text = (ROOT / page).read_text()
+    for name, content in FILE.findall(text):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    todo = commands(text)
+    for command, _ in todo:
+        if command[0] == "g++":
+            built = [str(ROOT / word) if word == "cpp/include" else word for word in command]
+            subprocess.run(built, cwd=tmp_path, check=True, timeout=120)
+    calls = [(command, output) for command, output in todo if command[:2] == ["loader", "call"]]
+    assert calls
+    with serving(tmp_path) as address:
+        for command, output in calls:
+            words = [str(LOADER), *command[1:], "--address", address]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+            assert done.stdout == output, done.stderr
+        for program, output in PROGRAM.findall(text):
+            source = program.replace("127.0.0.1:8001", address)
+            run = [sys.executable, "-c", source]
+            done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+            assert done.stdout == output, done.stderr
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+)
+def test_links_lead_somewhere(page: str) -> None:
+    """Every relative link of a page names a file or folder of this repository."""
+    broken = [x for x in LINK.findall((ROOT / page).read_text()) if not ((ROOT / page).parent / x).exists()]
+    assert broken == []
+
+
+def test_the_session_diagram_is_drawn_from_the_table() -> None:
+    """The page and the code say the same."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/draw_lifecycle.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
