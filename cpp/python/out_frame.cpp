@@ -1,6 +1,8 @@
 // Python values to C ABI frames; see out_frame.h.
 #include "python/out_frame.h"
 
+#include <pybind11/stl.h>  // the shape of a tensor: tuple to vector
+
 #include "python/frame_object.h"
 #include "python/library.h"
 
@@ -207,7 +209,10 @@ void OutFrame::fill_view(loader_item_t& item, PyObject* view, uint32_t wanted) {
   }
   if (item.type != LOADER_ITEM_TENSOR || source->shape == nullptr) return;
   item.data_type = source->data_type;
-  shapes_.push_back(py::reinterpret_borrow<py::tuple>(source->shape).cast<std::vector<int64_t>>());
+  shapes_.emplace_back();
+  for (const py::handle size : py::reinterpret_borrow<py::tuple>(source->shape)) {
+    shapes_.back().push_back(size.cast<int64_t>());
+  }
   item.shape = shapes_.back().data();
   item.dim_count = static_cast<uint32_t>(shapes_.back().size());
 }
