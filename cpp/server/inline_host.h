@@ -1,8 +1,7 @@
 // A native engine inside the loader: the host runtime on a thread of its own, over a channel like any
-// host's. For engines that may block; non-blocking ones have inline_port.h.
+// host's. For wrappers that are trusted: what they break is the loader.
 #pragma once
 
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -10,8 +9,8 @@
 
 namespace loader::server {
 
-// The thread ends when the runtime does: after FINI, or when the channels are gone.
-std::thread run_inline_host(std::vector<channel::HostDescriptors> descriptors,
-                            const std::string& path);
+// INIT names the library. The thread ends when the runtime does: after FINI, or when the channels
+// are gone.
+std::thread run_inline_host(std::vector<channel::HostDescriptors> descriptors);
 
 }  // namespace loader::server

@@ -190,9 +190,17 @@ class ServerImpl : public session::GrantSink {
 
   uint64_t start_inline(const std::string& name, const std::string& version, uint32_t index,
                         const std::string& path) {
+    auto engine = find_engine(name, version);
+    EngineOptions options = engine->options();
+    size_t slash = path.rfind('/');
+    if (!path.empty() && slash != std::string::npos) {
+      options.directory = path.substr(0, slash);
+      options.entry = path.substr(slash + 1);
+      engine->set_options(options);
+    }
     auto control = make_instance(name, version, index, true);
     control->prepare();
-    control->set_runner(run_inline_host(control->take_descriptors(), path));
+    control->set_runner(run_inline_host(control->take_descriptors()));
     control->attach(0);
     return control->shared().id;
   }
