@@ -95,9 +95,13 @@ class LocalHost::LocalOutlet final : public Outlet {
     open_.insert(handle);
   }
   void close(uint64_t handle) {
+    std::vector<py::object> untaken;  // let go of outside the lock
     {
       const std::lock_guard lock(mutex_);
       open_.erase(handle);
+      cancelled_.erase(handle);
+      finished_.erase(handle);
+      if (auto found = results_.extract(handle)) untaken = std::move(found.mapped());
     }
     wake(handle);
   }
@@ -332,6 +336,7 @@ void LocalHost::cancel(uint64_t session, int32_t reason) {
 void LocalHost::destroy(uint64_t session, int32_t reason) {
   void* const state = sessions_.at(session);
   sessions_.erase(session);
+  seq_.erase(session);
   outlet_->cancel(session);
   engine_->cancel(nullptr, session, reason);  // ends a coroutine, as the runtime does
   engine_->destroy(state, session, reason);

@@ -62,6 +62,24 @@ def test_arrays_travel_as_tensors(dtype: str) -> None:
     np.testing.assert_array_equal(frame["t"], array)
 
 
+def test_item_sent_on_keeps_everything() -> None:
+    """An input item as a result: type, element type, shape, status and attributes as they came."""
+    sent = {
+        "t": np.arange(6, dtype="int16").reshape(2, 3),
+        "a": Item(b"pcm", type="audio", status="begin", attributes={"rate": "8000"}),
+    }
+    with serve(lambda request: Result([(item.key, item) for item in request.items])) as engine:
+        [frame] = engine.exec(sent)
+    np.testing.assert_array_equal(frame["t"], sent["t"])
+    item = frame.item("a")
+    assert (bytes(item), item.type, item.status, item.attributes) == (
+        b"pcm",
+        "audio",
+        "begin",
+        {"rate": "8000"},
+    )
+
+
 def test_strided_and_big_endian_arrays_arrive_as_their_values() -> None:
     """Layout is the loader's business, values are the author's."""
     array = np.arange(12, dtype=">i4").reshape(3, 4)[:, ::2]
