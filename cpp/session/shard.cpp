@@ -501,10 +501,11 @@ void Shard::Impl::flush_grants() {
     return true;
   };
   // Grants may come back with results and so with new entries: those go to the end.
-  std::vector<SessionId> listed;
+  std::vector<SessionId>& listed = flushing;
   listed.swap(to_flush);
   std::erase_if(listed, is_done);
   to_flush.insert(to_flush.end(), listed.begin(), listed.end());
+  listed.clear();
   flush_ns = to_flush.empty() ? kNever : now_ns + kSlowFlushDelayNs;
 }
 

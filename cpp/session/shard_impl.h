@@ -117,6 +117,7 @@ struct Shard::Impl {
   size_t open_count = 0;
   uint32_t hung_ports = 0;
   std::vector<SessionId> to_flush;  // consumed, not granted, and a call runs that may wait for it
+  std::vector<SessionId> flushing;  // those being looked at; kept for its capacity
   int64_t flush_ns = kNever;
   EngineState nowhere;  // for sessions that ask for an engine that is not here
   bool is_draining = false;

@@ -423,6 +423,21 @@ TEST(Hung, GraceEndsWhenNobodyProfitsFromIt) {
   EXPECT_EQ(w.events.killed, std::vector<InstanceId>{1});
 }
 
+// A hung call that returns at last, and gives its slot back, takes nobody else's grace away.
+TEST(Hung, OthersKeepTheirGraceWhenTheHungCallReturns) {
+  World w(3);
+  TestFront hung, other;
+  const SessionId id = w.open_created(hung);
+  w.open_created(other);
+  w.shard.on_hung(id);
+  w.host.complete(w.shard, id);
+  EXPECT_EQ(w.pool->used(1), 1u);
+  w.advance(kSecond);
+  EXPECT_TRUE(w.events.killed.empty());
+  w.advance(4 * kSecond);
+  EXPECT_EQ(w.events.killed, std::vector<InstanceId>{1});
+}
+
 // Create and destroy have clocks of their own, and a session that closes while a call hangs still
 // has its instance killed.
 TEST(Hung, CreateAndDestroyHaveTheirOwnClocks) {
