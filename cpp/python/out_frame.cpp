@@ -1,8 +1,6 @@
 // Python values to C ABI frames; see out_frame.h.
 #include "python/out_frame.h"
 
-#include <pybind11/stl.h>  // the shape of a tensor: tuple to vector
-
 #include "python/frame_object.h"
 #include "python/library.h"
 
