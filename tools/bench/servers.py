@@ -124,7 +124,9 @@ def _triton_backends(folder: Path, package: Path) -> Path:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = package / "python_backend_stubs" / version / "triton_python_backend_stub"
     shutil.copytree(package / "backends/python", folder / "python", dirs_exist_ok=True)
-    shutil.copy(stub, folder / "python")
+    link = folder / "python" / stub.name
+    if not link.exists():
+        link.symlink_to(stub)  # it finds its libraries relative to where it really lies
     return folder
 
 
