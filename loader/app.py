@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -84,10 +85,27 @@ def serve(settings: Settings) -> int:
     return asyncio.run(app.run())
 
 
+class Stages:
+    """How long each stage of the start took, from the start of the process."""
+
+    def __init__(self) -> None:
+        started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        self._last_s = started_ticks / os.sysconf("SC_CLK_TCK")
+        self.seconds: dict[str, float] = {}
+        self.end("imports")
+
+    def end(self, stage: str) -> None:
+        """Ends a stage; the next begins."""
+        now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.seconds[stage] = round(now_s - self._last_s, 3)
+        self._last_s = now_s
+
+
 class App:
     """One loader."""
 
     def __init__(self, settings: Settings) -> None:
+        self._stages = Stages()
         self._settings = settings
         self._center = FileCenter(settings.config)
         revision = self._center.load()
@@ -109,6 +127,7 @@ class App:
         self._admin: AdminService | None = None
         self._board: EventBoard | None = None
         self._http: HttpServer | None = None
+        self._stages.end("configuration")
 
     # ---- start
 
@@ -120,7 +139,9 @@ class App:
         self._grpc_address = self._listen(config.grpc, "public", tls)
         if config.admin_listen:
             self._listen(config.admin_listen, "admin", None)
+        self._stages.end("data plane")
         self._supervisor.spawn()
+        self._stages.end("hosts spawned")
 
     def abort(self) -> None:
         """Undoes a start that failed."""
@@ -182,6 +203,7 @@ class App:
             sock, lambda: make_app(lambda: exposition(self._core, self._supervisor), self._readiness)
         )
         await self._http.start()
+        self._stages.end("control plane")
         settled = asyncio.ensure_future(self._supervisor.settled())
         stopping = asyncio.ensure_future(self._stop_asked.wait())
         await asyncio.wait((settled, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -189,6 +211,7 @@ class App:
         stopping.cancel()
         if self._stop_asked.is_set():
             return False
+        self._stages.end("engines ready")
         self._is_serving = True
         self._core.set_serving("", True)
         self._say_ready()
@@ -205,7 +228,7 @@ class App:
         }
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
-        logger.info("ready", extra=line)
+        logger.info("ready", extra={**line, "stages_s": self._stages.seconds})
 
     def _readiness(self) -> Readiness:
         from loader.admin.http import Readiness
