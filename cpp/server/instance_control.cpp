@@ -334,6 +334,8 @@ void InstanceControl::on_events(uint32_t) {
   // A process that forked keeps the channel open; one that did not has sent its last records.
   std::string how = exit_signal_ != 0 ? "was killed by signal " + std::to_string(exit_signal_)
                                       : "exited with code " + std::to_string(exit_code_);
+  // A refusal of init that lies in the channel says more than the exit that followed it.
+  if (HostLink* link = was_ready_ || shared_->is_ending ? nullptr : first_link()) link->drain();
   if (shared_->is_ending) return report_end();
   end({ErrorCode::ENGINE_DIED, 0, "the engine's process " + how});
   report_end();

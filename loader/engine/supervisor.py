@@ -111,7 +111,7 @@ class Supervisor:
             logger.error("instance hung", extra={**instance.fields, "reason": _reason(event)})
             instance.hung(_reason(event))
         elif kind in ("host_died", "instance_failed", "instance_stopped"):
-            instance.gone(_reason(event), is_permanent=event.get("error") in PERMANENT)
+            instance.gone(_reason(event), is_permanent=event.get("name") in PERMANENT)
         elif kind == "instance_update_failed":
             logger.error("live update refused", extra={**instance.fields, "reason": _reason(event)})
 
@@ -171,4 +171,4 @@ class Supervisor:
 
 
 def _reason(event: Mapping[str, object]) -> str:
-    return str(event.get("message") or event.get("error") or "")
+    return str(event.get("message") or event.get("name") or "")

@@ -144,6 +144,10 @@ class Scene:
         answer = self.running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10)
         return dict(answer.values)
 
+    def count(self, name: str) -> float:
+        """One counter of the hostile engine."""
+        return self.statistics()[f'loader_{name}{{engine="mean",version="1"}}']
+
     def in_use(self) -> dict[str, float]:
         """What is still taken; empty when nothing is."""
         return {
@@ -195,9 +199,14 @@ def assert_nothing_left(mark: str) -> None:
     until(lambda: not marked(mark), f"no process is left: {marked(mark)}", 10)
 
 
-def shared_files() -> set[str]:
-    """Names in /dev/shm."""
-    return set(os.listdir("/dev/shm"))
+def shared_files(mark: str) -> list[str]:
+    """Lines of /proc/PID/maps that name a file of the shared-memory folder: memory files have no name there."""
+    found = []
+    for process in marked(mark):
+        with suppress(OSError):
+            lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+            found += [line for line in lines if " /dev/shm/" in line]
+    return found
 
 
 @contextmanager
@@ -222,7 +231,6 @@ def hostile(
 ) -> Iterator[Scene]:
     """The scene; what must hold afterwards is checked when the block has ended well."""
     mean = MEAN | {"config": {"behavior": behavior, "entry": entry}} | engine
-    files = shared_files()
     config = {"drain_timeout_s": 5, "engines": {"mean": mean, "kind": KIND}}
     with running_marked(folder, config) as (running, mark), Client(running.ready["grpc"]) as client:
         witness = Witness(client)
@@ -238,5 +246,5 @@ def hostile(
         witness.end()
         if serves_again:
             scene.assert_unused()
+        assert not shared_files(mark)
         scene.stop()
-        assert shared_files() <= files

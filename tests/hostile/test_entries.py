@@ -1,4 +1,4 @@
-"""Each entry of a native wrapper dies or hangs: the client is told, its neighbour never notices, the next one is served."""
+"""Each entry of a native wrapper dies or hangs: the client is told, others never notice, the next one is served."""
 
 from __future__ import annotations
 
