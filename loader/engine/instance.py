@@ -87,7 +87,7 @@ class Instance:
         """Starts the process, or the inline host. Only on the main thread."""
         name, version = self.spec.name, self.spec.version
         if self.spec.is_inline:
-            self.handle = self._core.start_inline(name, version, self.index, str(self.spec.manifest.entry))
+            self._spawn_inline()
             return
         seed = self._core.prepare_instance(name, version, self.index)
         self.handle = seed["instance"]
@@ -99,6 +99,14 @@ class Instance:
             self._told = f"cannot start {self.spec.command([])[0]}: {error.strerror}"
             return
         self._core.attach_instance(self.handle, self.process.pid)
+
+    def _spawn_inline(self) -> None:
+        entry = str(self.spec.manifest.entry)
+        try:
+            self.handle = self._core.start_inline(self.spec.name, self.spec.version, self.index, entry)
+        except RuntimeError as error:  # the library cannot be loaded; watch() ends the instance
+            self.handle = None
+            self._told = str(error)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Follows the process that spawn() started."""
