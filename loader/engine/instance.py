@@ -173,7 +173,7 @@ class Instance:
     def check_memory(self) -> None:
         """Stops the process when it has grown beyond its limit."""
         limit = self.spec.config.memory_limit_bytes
-        if not limit or self.process is None or self.handle is None or self.state is not InstanceState.READY:
+        if not limit or self.process is None or self.handle is None or self.state not in _RUNNING:
             return
         size = self.process.rss_bytes()
         if size > limit:
