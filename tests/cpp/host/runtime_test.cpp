@@ -600,13 +600,14 @@ TEST(HostRuntime, ReadyCallsShareABatch) {
   };
   loader.exec(1, {{"wait", ""}});
   entered.wait();
-  for (uint64_t handle = 2; handle <= 21; ++handle) loader.exec(handle, {});
+  for (uint64_t handle = 2; handle <= 201; ++handle) loader.exec(handle, {});
   loader.ping(5);  // answered after the calls before it were read
   loader.wait([](const Answer& a) { return a.type == RecordType::kPong; }, "pong");
   const int before = engine.count("batch_begin");
   gate.open();
-  for (uint64_t handle = 1; handle <= 21; ++handle) loader.wait_for(handle, Operation::kExec);
-  EXPECT_LE(engine.count("batch_begin") - before, 3);
+  for (uint64_t handle = 1; handle <= 201; ++handle) loader.wait_for(handle, Operation::kExec);
+  // A batch ends after 200 µs, so a slow machine needs several; one for each call would be 200.
+  EXPECT_LT(engine.count("batch_begin") - before, 100);
 }
 
 }  // namespace
