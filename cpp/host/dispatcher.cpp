@@ -151,6 +151,11 @@ void Dispatcher::lead(Worker& me, std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
+void Dispatcher::drain_wake(const pollfd& wake) {
+  if ((wake.revents & POLLNVAL) != 0) client_.on_descriptors_lost();
+  drain(wake.fd);
+}
+
 void Dispatcher::poll_once(Worker& me, std::unique_lock<std::mutex>& lock) {
   const bool may_wait = !can_take(me);
   me.is_polling = may_wait;
@@ -159,7 +164,7 @@ void Dispatcher::poll_once(Worker& me, std::unique_lock<std::mutex>& lock) {
   client_.collect(me.descriptors);
   me.descriptors.push_back({me.wake.get(), POLLIN, 0});
   const int ready = ::poll(me.descriptors.data(), me.descriptors.size(), may_wait ? -1 : 0);
-  if (ready > 0 && me.descriptors.back().revents != 0) drain(me.wake.get());
+  if (ready > 0 && me.descriptors.back().revents != 0) drain_wake(me.descriptors.back());
   me.descriptors.pop_back();
   lock.lock();
   me.is_polling = false;
@@ -230,7 +235,7 @@ void Dispatcher::follow(Worker& me, std::unique_lock<std::mutex>& lock) {
     const nfds_t count = watcher_ == &me ? 2 : 1;
     lock.unlock();
     ::poll(waits, count, -1);
-    if (waits[0].revents != 0) drain(me.wake.get());
+    if (waits[0].revents != 0) drain_wake(waits[0]);
     lock.lock();
     if (!me.is_idle || is_stopping_) break;
     if (count == 2 && waits[1].revents != 0 && watcher_ == &me && try_take_over(me)) {

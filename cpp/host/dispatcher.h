@@ -44,6 +44,8 @@ class DispatcherClient {
   virtual void on_ready(const std::vector<pollfd>& descriptors) = 0;
   // Any thread.
   virtual void flush() = 0;
+  // Somebody closed the dispatcher's own descriptors: no thread can be woken any more.
+  virtual void on_descriptors_lost() = 0;
   virtual void thread_begin() = 0;
   virtual void thread_end() = 0;
   virtual void batch_begin() = 0;
@@ -104,6 +106,7 @@ class Dispatcher {
   void release_lead(Worker& me);
   Worker* spawn();
   void arm(int64_t delay_ns);
+  void drain_wake(const pollfd& wake);
   Worker* current() const;
 
   DispatcherClient& client_;

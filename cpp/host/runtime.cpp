@@ -1,6 +1,8 @@
 #include "host/runtime.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <stdexcept>
 #include <utility>
 
@@ -153,6 +155,13 @@ void HostRuntime::Impl::on_ready(const std::vector<pollfd>& descriptors) {
 
 void HostRuntime::Impl::flush() {
   for (auto& link : links_) link->flush();
+}
+
+// There is no way back: what waits in poll() still sees the old files, and nothing can wake it.
+void HostRuntime::Impl::on_descriptors_lost() {
+  std::fputs("engine host: the wrapper closed the host's descriptors; stopping\n", stderr);
+  if (options_.owns_process) channel::kill_own_group();
+  std::abort();
 }
 
 void HostRuntime::Impl::submit(JobKind kind, std::function<void()> work) {

@@ -59,6 +59,7 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   void collect(std::vector<pollfd>& descriptors) override;
   void on_ready(const std::vector<pollfd>& descriptors) override;
   void flush() override;
+  void on_descriptors_lost() override;
   void thread_begin() override { engine_.thread_begin(); }
   void thread_end() override { engine_.thread_end(); }
   void batch_begin() override { engine_.batch_begin(); }

@@ -181,5 +181,13 @@ TEST(HostProcess, ACrashIsASignal) {
   }
 }
 
+// A wrapper that closes every descriptor has cut its host off: it ends, it does not spin for ever.
+TEST(HostProcess, EndsWithoutDescriptors) {
+  Host host(hostile("close_all"));
+  ASSERT_TRUE(host.wait_record(RecordType::kReady));
+  host.create_and_trigger();
+  EXPECT_NE(host.wait_status(10'000), -1);
+}
+
 }  // namespace
 }  // namespace loader::host::test
