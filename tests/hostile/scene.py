@@ -93,6 +93,13 @@ class Scene:
     threads_before: int = field(init=False)
     fds_before: int = field(init=False)
 
+    @classmethod
+    def beside(cls, running: Running, client: Client, mark: str) -> Scene:
+        """A scene without a hostile engine: the witness and the counters."""
+        witness = Witness(client)
+        witness.beat()
+        return cls(running, client, witness, mark, 0)
+
     def __post_init__(self) -> None:
         self.loader = psutil.Process(self.running.process.pid)
         self.threads_before = self.loader.num_threads()
