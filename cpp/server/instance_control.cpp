@@ -30,7 +30,9 @@ class InstanceControl::Seat : public LinkOwner {
   Seat(InstanceControl& control, ShardContext& shard) : control_(control), shard_(shard) {}
   ShardContext& shard() { return shard_; }
 
-  void on_link_hello(HostLink&, const channel::Hello& hello) override { control_.on_hello(hello); }
+  void on_link_hello(HostLink&, const channel::Hello& hello) override {
+    control_.on_hello(hello, shard_.index());
+  }
   void on_link_ready(HostLink&, const channel::ReadyBody& ready) override {
     if (is_first()) control_.on_ready(ready);
   }
@@ -176,8 +178,8 @@ void InstanceControl::start_on_first_shard() {
 
 // ---- records
 
-void InstanceControl::on_hello(const channel::Hello& hello) {
-  auto refusal = channel::refuse_hello(my_hello(0), hello);
+void InstanceControl::on_hello(const channel::Hello& hello, uint32_t shard) {
+  auto refusal = channel::refuse_hello(my_hello(shard), hello);
   if (refusal) end({ErrorCode::BAD_WRAPPER, 0, *refusal});
 }
 

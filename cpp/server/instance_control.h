@@ -62,7 +62,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   void start_on_first_shard();
   void on_events(uint32_t events) override;
 
-  void on_hello(const channel::Hello& hello);
+  void on_hello(const channel::Hello& hello, uint32_t shard);
   void on_ready(const channel::ReadyBody& ready);
   void on_completion(const channel::CompletionBody& completion);
   void on_pong() { last_pong_ns_ = loop().now_ns(); }
