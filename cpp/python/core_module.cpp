@@ -1,5 +1,5 @@
-// loader._core: the data plane (cpp/server) for the control plane. Converts values and lets go of the
-// GIL around every call that may wait for a shard; decides nothing.
+// loader._core: the data plane (cpp/server) for the control plane. Converts values and lets go of
+// the GIL around every call that may wait for a shard; decides nothing.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -133,8 +133,8 @@ py::object to_python(const EventValue& value) {
           return py::bytes(v.bytes);
         } else if constexpr (std::is_same_v<T, std::string>) {
           // Texts of engines and clients may be anything.
-          PyObject* text = PyUnicode_DecodeUTF8(v.data(), static_cast<Py_ssize_t>(v.size()),
-                                                "replace");
+          PyObject* text =
+              PyUnicode_DecodeUTF8(v.data(), static_cast<Py_ssize_t>(v.size()), "replace");
           return py::reinterpret_steal<py::object>(text);
         } else {
           return py::cast(v);

@@ -47,7 +47,8 @@ std::optional<ErrorReport> Admission::find_engine() {
   std::string wanted = quoted(target.engine);
   if (!target.version.empty()) wanted += " version " + quoted(target.version);
   return ErrorReport{ErrorCode::UNKNOWN_ENGINE,
-                     "no engine " + wanted + " is served here; served are: " + names_of(shard_), 0,
+                     "no engine " + wanted + " is served here; served are: " + names_of(shard_),
+                     0,
                      {}};
 }
 

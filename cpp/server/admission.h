@@ -20,13 +20,14 @@ class Admission {
   explicit Admission(ShardContext& shard) : shard_(shard) {}
 
   RequestView& request() { return request_; }
-  // Finds the engine of request(), asks the authorizer, checks and completes the parameters, encodes
-  // them. What is wrong, or nothing.
+  // Finds the engine of request(), asks the authorizer, checks and completes the parameters,
+  // encodes them. What is wrong, or nothing.
   std::optional<ErrorReport> admit(const grpc::Call& call, bool is_exec);
   EngineEntry& engine() const { return *engine_; }
   std::span<const uint8_t> blob() const;
 
-  // Checks one frame; `out` views the bytes given, or a cleaned copy that lives until the next frame.
+  // Checks one frame; `out` views the bytes given, or a cleaned copy that lives until the next
+  // frame.
   std::optional<ErrorReport> check_frame(EngineEntry& engine, std::string_view bytes, bool is_whole,
                                          std::span<const uint8_t>& out);
 

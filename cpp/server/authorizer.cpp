@@ -14,7 +14,8 @@ grpc::Status LoopbackAuthorizer::allow(const grpc::Peer& peer, const grpc::Metad
       path.starts_with("/loader.v1.AdminService/") || path.starts_with("/grpc.reflection.");
   if (!is_guarded || is_admin_peer(peer)) return {};
   return to_status({ErrorCode::ADMIN_NOT_ALLOWED,
-                    std::string(path) + " answers on loopback or on admin_listen only; this call came from " +
+                    std::string(path) +
+                        " answers on loopback or on admin_listen only; this call came from " +
                         peer.address,
                     0,
                     {}});

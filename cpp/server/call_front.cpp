@@ -43,14 +43,14 @@ ErrorReport report_of(const session::SessionError& error) {
   return {error.code, std::move(message), error.engine_code, std::string(error.engine_message)};
 }
 
-double seconds(int64_t ns) { return static_cast<double>(ns) / 1e9; }
+double seconds(int64_t ns) {
+  return static_cast<double>(ns) / 1e9;
+}
 
 FinalView final_of(const session::FinalView& final, const ErrorReport& error) {
   const session::SessionStatistics& s = final.statistics;
-  return {final.reason,        &error,
-          s.frames_in,         s.bytes_in,
-          s.frames_out,        s.bytes_out,
-          seconds(s.queue_ns), seconds(s.first_result_ns),
+  return {final.reason,          &error,      s.frames_in,         s.bytes_in,
+          s.frames_out,          s.bytes_out, seconds(s.queue_ns), seconds(s.first_result_ns),
           seconds(s.duration_ns)};
 }
 
@@ -176,7 +176,9 @@ std::optional<ErrorReport> prepare_exec(ShardContext& shard, const grpc::Call& c
 
 }  // namespace
 
-ExecFront::~ExecFront() { drop_kept(); }
+ExecFront::~ExecFront() {
+  drop_kept();
+}
 
 void ExecFront::drop_kept() {
   for (const session::PayloadView& payload : kept_payloads_) payload.owner->release();
@@ -326,9 +328,9 @@ void SessionFront::take_open(std::string_view body) {
 
 bool SessionFront::take_frame(std::string_view body, uint64_t window_bytes) {
   if (stage_ != Stage::kOpen) {
-    break_off(ErrorCode::PROTOCOL_VIOLATION,
-              stage_ == Stage::kNew ? "a frame came before open; send open first"
-                                    : "a frame came after end; open a new session");
+    break_off(ErrorCode::PROTOCOL_VIOLATION, stage_ == Stage::kNew
+                                                 ? "a frame came before open; send open first"
+                                                 : "a frame came after end; open a new session");
     return true;
   }
   EngineEntry* engine = shard_.find_engine(engine_id_);

@@ -1,6 +1,6 @@
-// What the shards share of an engine (one name and version) and of an instance. Each shard keeps its
-// own copies of what the hot path reads; only the pool and the atomics here are touched by several
-// threads. Knows neither transport nor threads.
+// What the shards share of an engine (one name and version) and of an instance. Each shard keeps
+// its own copies of what the hot path reads; only the pool and the atomics here are touched by
+// several threads. Knows neither transport nor threads.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,6 @@
-// The messages around frames (proto/loader/v1/loader.proto), read and written in place. Views live as
-// long as the bytes they were read from. Knows neither sessions nor engines; frames stay bytes here.
+// The messages around frames (proto/loader/v1/loader.proto), read and written in place. Views live
+// as long as the bytes they were read from. Knows neither sessions nor engines; frames stay bytes
+// here.
 #pragma once
 
 #include <cstdint>

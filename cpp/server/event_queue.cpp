@@ -12,7 +12,9 @@ EventQueue::EventQueue() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
 }
 
-EventQueue::~EventQueue() { close(fd_); }
+EventQueue::~EventQueue() {
+  close(fd_);
+}
 
 void EventQueue::wake() {
   uint64_t one = 1;

@@ -63,7 +63,9 @@ HostLink::HostLink(session::InstanceId instance, EventLoop& loop, session::Shard
   });
 }
 
-HostLink::~HostLink() { close(); }
+HostLink::~HostLink() {
+  close();
+}
 
 void HostLink::start(const channel::Hello& hello) {
   endpoint_.socket->append_body(RecordType::kHello, 0, hello);
@@ -197,8 +199,8 @@ void HostLink::send_large(RecordType type, session::Handle handle, const channel
   frame::decode_frame(message.body, frame::Origin::kClient, frame_);
   for (frame::ItemView& item : frame_.items) move_to_arena(item);
   size_t open_size = open == nullptr ? 0 : size_of(*open);
-  uint8_t* at = endpoint_.socket->begin(type, handle, open_size + frame::encoded_size(frame_),
-                                        out_refs_);
+  uint8_t* at =
+      endpoint_.socket->begin(type, handle, open_size + frame::encoded_size(frame_), out_refs_);
   if (open != nullptr) at = write(*open, at);
   frame::write_frame(frame_, at);
   for (channel::OutPayload& payload : out_payloads_) {
@@ -371,9 +373,13 @@ bool HostLink::take_instance_record(channel::RecordView& record) {
         owner_.on_link_trace(*this, record.handle, body);
       });
     case RecordType::kHung:
-      return take_body<channel::HungBody>(record, "a hung", [&](const channel::HungBody&) {
-        if (core_.on_hung(record.handle) != session::HostVerdict::kOk) fault_ = "hung, of no call";
-      }) && fault_.empty();
+      return take_body<channel::HungBody>(
+                 record, "a hung",
+                 [&](const channel::HungBody&) {
+                   if (core_.on_hung(record.handle) != session::HostVerdict::kOk)
+                     fault_ = "hung, of no call";
+                 }) &&
+             fault_.empty();
     default:
       return fault(std::string("an unexpected record ") + name_of(record.type));
   }

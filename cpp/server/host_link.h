@@ -1,6 +1,6 @@
-// One engine instance as one shard sees it: the shard's end of its channel. Turns calls of the session
-// core into records and records into calls of the core; moves large payloads into the arena. Knows
-// nothing of when an instance starts or ends (host_watch.h) and nothing of gRPC.
+// One engine instance as one shard sees it: the shard's end of its channel. Turns calls of the
+// session core into records and records into calls of the core; moves large payloads into the
+// arena. Knows nothing of when an instance starts or ends (host_watch.h) and nothing of gRPC.
 #pragma once
 
 #include <functional>
@@ -88,8 +88,8 @@ class HostLink : public session::HostPort, public EventSource, private channel::
 
   void mark_dirty();
   void fill_open(session::Handle handle, const session::OpenView& open);
-  void send_message(channel::RecordType type, session::Handle handle,
-                    const channel::OpenBody* open, const session::MessageView& message);
+  void send_message(channel::RecordType type, session::Handle handle, const channel::OpenBody* open,
+                    const session::MessageView& message);
   void send_large(channel::RecordType type, session::Handle handle, const channel::OpenBody* open,
                   const session::MessageView& message);
   void move_to_arena(frame::ItemView& item);

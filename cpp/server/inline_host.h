@@ -1,5 +1,5 @@
-// A native engine inside the loader: the host runtime on a thread of its own, over a channel like any
-// host's. For wrappers that are trusted: what they break is the loader.
+// A native engine inside the loader: the host runtime on a thread of its own, over a channel like
+// any host's. For wrappers that are trusted: what they break is the loader.
 #pragma once
 
 #include <thread>

@@ -19,12 +19,14 @@ constexpr int64_t kStopPollNs = 5 * kMillisecond;
 constexpr int64_t kClosingGraceNs = 2'000 * kMillisecond;
 constexpr int64_t kExitReportNs = 1'000 * kMillisecond;
 
-int open_pidfd(int pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+int open_pidfd(int pid) {
+  return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+}
 
 }  // namespace
 
-// One shard's view of the instance: what concerns the instance goes to its control, on shard 0 where
-// the clocks live.
+// One shard's view of the instance: what concerns the instance goes to its control, on shard 0
+// where the clocks live.
 class InstanceControl::Seat : public LinkOwner {
  public:
   Seat(InstanceControl& control, ShardContext& shard) : control_(control), shard_(shard) {}
@@ -97,9 +99,13 @@ InstanceControl::~InstanceControl() {
   if (runner_.joinable()) runner_.detach();
 }
 
-EventLoop& InstanceControl::loop() { return plane_.shards[0]->loop(); }
+EventLoop& InstanceControl::loop() {
+  return plane_.shards[0]->loop();
+}
 
-HostLink* InstanceControl::first_link() { return plane_.shards[0]->find_link(shared_->id); }
+HostLink* InstanceControl::first_link() {
+  return plane_.shards[0]->find_link(shared_->id);
+}
 
 void InstanceControl::prepare() {
   for (size_t i = 0; i < seats_.size(); i++) {
@@ -148,8 +154,7 @@ void InstanceControl::start_links() {
     ShardContext& shard = seats_[i]->shard();
     shard.post([self = shared_from_this(), endpoint, i, &shard] {
       if (self->shared_->is_ending) return;
-      HostLink& link =
-          shard.add_link(self->shared_->id, *self->seats_[i], std::move(*endpoint));
+      HostLink& link = shard.add_link(self->shared_->id, *self->seats_[i], std::move(*endpoint));
       link.start(self->my_hello(static_cast<uint32_t>(i)));
       if (i == 0) self->start_on_first_shard();
     });
@@ -209,8 +214,8 @@ void InstanceControl::on_completion(const channel::CompletionBody& completion) {
   if (completion.status != LOADER_OK) {
     auto code = completion.error_code == 0 ? ErrorCode::INIT_FAILED
                                            : static_cast<ErrorCode>(completion.error_code);
-    return end({code, 0, message.empty() ? "init returned " + std::to_string(completion.status)
-                                         : message});
+    return end({code, 0,
+                message.empty() ? "init returned " + std::to_string(completion.status) : message});
   }
   if (!facts_.schema) facts_.schema = Schema::parse("");
   open_for_work();
@@ -300,8 +305,8 @@ void InstanceControl::close_sessions() {
     ShardContext& shard = seat->shard();
     shard.post([self = shared_from_this(), &shard] {
       shard.core().set_now(shard.loop().now_ns());
-      auto event = shard.core().is_draining() ? session::Event::kDrainDeadline
-                                              : session::Event::kReplaced;
+      auto event =
+          shard.core().is_draining() ? session::Event::kDrainDeadline : session::Event::kReplaced;
       shard.core().close_instance(self->shared_->id, event);
     });
   }

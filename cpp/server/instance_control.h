@@ -1,6 +1,6 @@
-// The life of one instance on the data plane: hello, init, ready, pings, stop, death. Owns the links
-// of every shard; its clocks and the process's descriptor live on shard 0. Spawns and restarts nothing:
-// the control plane does, on the events this sends.
+// The life of one instance on the data plane: hello, init, ready, pings, stop, death. Owns the
+// links of every shard; its clocks and the process's descriptor live on shard 0. Spawns and
+// restarts nothing: the control plane does, on the events this sends.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,6 @@
-// Parameters and metadata of a call on their way through the session core, which keeps them as opaque
-// bytes until a slot is free: u32 counts, then texts with u32 sizes. Both ends are in this process.
+// Parameters and metadata of a call on their way through the session core, which keeps them as
+// opaque bytes until a slot is free: u32 counts, then texts with u32 sizes. Both ends are in this
+// process.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,8 @@ struct ServerOptions {
   uint32_t shards = 1;
   grpc::Options grpc;
   int64_t busy_poll_us = 0;
-  uint64_t arena_bytes = 64ull << 20;     // each direction of each channel
-  uint64_t inline_payload_bytes = 16384;  // above it a payload travels through the arena
+  uint64_t arena_bytes = 64ull << 20;           // each direction of each channel
+  uint64_t inline_payload_bytes = 16384;        // above it a payload travels through the arena
   uint64_t channel_backlog_bytes = 8ull << 20;  // a host that reads nothing: over it, it is killed
   uint64_t exec_response_bytes = 64ull << 20;   // all results of one Exec
   int64_t admin_timeout_ms = 30'000;            // an admin call the control plane never answers
@@ -23,7 +23,7 @@ struct ServerOptions {
 enum class Isolation { kProcess, kInline };
 
 struct EngineOptions {
-  uint32_t slots = 1;      // of each instance
+  uint32_t slots = 1;  // of each instance
   uint32_t threads = 1;
   int64_t admission_wait_ms = 1'000;
   uint32_t queue_limit = 1'024;
@@ -37,10 +37,10 @@ struct EngineOptions {
   uint64_t session_window_bytes = 64 << 10;
   uint32_t session_window_records = 256;
   Isolation isolation = Isolation::kProcess;
-  bool is_default = true;       // the version that an empty Target.version means
-  std::string language;         // "python" or "native", for Describe and logs
-  std::string directory;        // absolute path of the wrapper's folder
-  std::string entry;            // file inside it: wrapper.py, wrapper.so
+  bool is_default = true;  // the version that an empty Target.version means
+  std::string language;    // "python" or "native", for Describe and logs
+  std::string directory;   // absolute path of the wrapper's folder
+  std::string entry;       // file inside it: wrapper.py, wrapper.so
   std::string config_json = "{}";
   std::string declaration_json;  // what Describe says before an instance is ready
 };

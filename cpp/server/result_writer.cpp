@@ -12,7 +12,9 @@ std::string_view text_of(std::span<const uint8_t> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-uint8_t* raw(std::string& text, size_t at) { return reinterpret_cast<uint8_t*>(text.data()) + at; }
+uint8_t* raw(std::string& text, size_t at) {
+  return reinterpret_cast<uint8_t*>(text.data()) + at;
+}
 
 void release_payload(void* owner, uint64_t) {
   static_cast<session::PayloadOwner*>(owner)->release();

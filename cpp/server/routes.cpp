@@ -50,7 +50,8 @@ void describe(ShardContext& shard, grpc::Call& call, grpc::Message& message) {
   }
   if (!wanted.empty() && response.empty()) {
     ErrorReport error{ErrorCode::UNKNOWN_ENGINE,
-                      "no engine \"" + std::string(wanted.substr(0, 100)) + "\" is served here", 0,
+                      "no engine \"" + std::string(wanted.substr(0, 100)) + "\" is served here",
+                      0,
                       {}};
     return call.finish(to_status(error));
   }

@@ -184,9 +184,7 @@ class ServerImpl : public session::GrantSink {
   }
 
   void attach_instance(uint64_t instance, int pid) { find_instance(instance)->attach(pid); }
-  void abandon_instance(uint64_t instance) {
-    forget(static_cast<session::InstanceId>(instance));
-  }
+  void abandon_instance(uint64_t instance) { forget(static_cast<session::InstanceId>(instance)); }
 
   uint64_t start_inline(const std::string& name, const std::string& version, uint32_t index,
                         const std::string& path) {
@@ -233,7 +231,8 @@ class ServerImpl : public session::GrantSink {
 
   void answer_admin(uint64_t call, std::string payload) {
     ShardContext& shard = *plane_.shards.at(AdminDesk::shard_of(call));
-    shard.post([&shard, call, payload = std::move(payload)] { shard.admin().answer(call, payload); });
+    shard.post(
+        [&shard, call, payload = std::move(payload)] { shard.admin().answer(call, payload); });
   }
   void refuse_admin(uint64_t call, const ErrorReport& error) {
     ShardContext& shard = *plane_.shards.at(AdminDesk::shard_of(call));
@@ -386,8 +385,12 @@ class ServerImpl : public session::GrantSink {
 Server::Server(ServerOptions options) : impl_(std::make_unique<ServerImpl>(std::move(options))) {}
 Server::~Server() = default;
 
-void Server::start() { impl_->start(); }
-void Server::stop() { impl_->stop(); }
+void Server::start() {
+  impl_->start();
+}
+void Server::stop() {
+  impl_->stop();
+}
 std::string Server::listen(const std::string& address, const std::string& tag,
                            std::shared_ptr<const grpc::TlsContext> tls) {
   return impl_->listen(address, tag, std::move(tls));
@@ -410,10 +413,14 @@ InstanceSeed Server::prepare_instance(const std::string& engine, const std::stri
                                       uint32_t index) {
   return impl_->prepare_instance(engine, version, index);
 }
-void Server::attach_instance(uint64_t instance, int pid) { impl_->attach_instance(instance, pid); }
-void Server::abandon_instance(uint64_t instance) { impl_->abandon_instance(instance); }
-uint64_t Server::start_inline(const std::string& engine, const std::string& version,
-                              uint32_t index, const std::string& path) {
+void Server::attach_instance(uint64_t instance, int pid) {
+  impl_->attach_instance(instance, pid);
+}
+void Server::abandon_instance(uint64_t instance) {
+  impl_->abandon_instance(instance);
+}
+uint64_t Server::start_inline(const std::string& engine, const std::string& version, uint32_t index,
+                              const std::string& path) {
   return impl_->start_inline(engine, version, index, path);
 }
 void Server::stop_instance(uint64_t instance, double timeout_s) {
@@ -425,8 +432,12 @@ void Server::kill_instance(uint64_t instance, const std::string& reason) {
 void Server::update_instance(uint64_t instance, const std::string& config_json) {
   impl_->update_instance(instance, config_json);
 }
-int Server::event_fd() const { return impl_->plane().events.fd(); }
-std::vector<Event> Server::take_events() { return impl_->plane().events.take(); }
+int Server::event_fd() const {
+  return impl_->plane().events.fd();
+}
+std::vector<Event> Server::take_events() {
+  return impl_->plane().events.take();
+}
 void Server::answer_admin(uint64_t call, std::string payload) {
   impl_->answer_admin(call, std::move(payload));
 }
@@ -434,12 +445,18 @@ void Server::refuse_admin(uint64_t call, const ErrorReport& error) {
   impl_->refuse_admin(call, error);
 }
 void Server::set_serving(const std::string& name, bool is_serving) {
-  impl_->plane().health.set(
-      name, is_serving ? grpc::Serving::kServing : grpc::Serving::kNotServing);
+  impl_->plane().health.set(name,
+                            is_serving ? grpc::Serving::kServing : grpc::Serving::kNotServing);
 }
-void Server::drain(double timeout_s) { impl_->drain(timeout_s); }
-void Server::close_now() { impl_->close_now(); }
-Statistics Server::statistics() const { return impl_->statistics(); }
+void Server::drain(double timeout_s) {
+  impl_->drain(timeout_s);
+}
+void Server::close_now() {
+  impl_->close_now();
+}
+Statistics Server::statistics() const {
+  return impl_->statistics();
+}
 std::vector<SessionInfo> Server::sessions(const std::string& engine) const {
   return impl_->sessions(engine);
 }

@@ -38,7 +38,8 @@ ShardContext::ShardContext(uint32_t index, Plane& plane)
     return plane_.authorizer->allow(call.peer(), call.metadata(), call.path(), {});
   };
   hooks.log = [this](const std::string& line) {
-    plane_.events.push_lossy(Event("log").add("level", int64_t{30}).add("engine", std::string()).add("text", line));
+    plane_.events.push_lossy(
+        Event("log").add("level", int64_t{30}).add("engine", std::string()).add("text", line));
   };
   server_ = std::make_unique<grpc::Server>(loop_, make_router(*this), plane.options.grpc,
                                            std::move(hooks));
@@ -117,7 +118,8 @@ void ShardContext::before_grpc() {
   arm_timer();
 }
 
-// What the gRPC server's own end of round brought about: calls that became writable, payloads let go.
+// What the gRPC server's own end of round brought about: calls that became writable, payloads let
+// go.
 void ShardContext::after_grpc() {
   flush_links();
   if (!grants_.empty() || !dirty_.empty()) loop_.post([] {});
@@ -199,7 +201,9 @@ HostLink* ShardContext::find_link(session::InstanceId instance) {
   return found == links_.end() ? nullptr : found->second.get();
 }
 
-void ShardContext::drop_link(session::InstanceId instance) { links_.erase(instance); }
+void ShardContext::drop_link(session::InstanceId instance) {
+  links_.erase(instance);
+}
 
 // ---- from the core
 

@@ -1,6 +1,6 @@
-// One shard: a thread with its event loop, gRPC server, session core and links to engine hosts. Wires
-// them together and keeps the shard's table of engines. Everything but post(), call() and the thread's
-// start and stop belongs to the shard's thread.
+// One shard: a thread with its event loop, gRPC server, session core and links to engine hosts.
+// Wires them together and keeps the shard's table of engines. Everything but post(), call() and the
+// thread's start and stop belongs to the shard's thread.
 #pragma once
 
 #include <functional>

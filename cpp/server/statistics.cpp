@@ -91,7 +91,9 @@ void add_engine(Statistics& out, const EngineEntry& entry, const session::Engine
   }
 }
 
-double seconds(int64_t ns) { return static_cast<double>(ns) / 1e9; }
+double seconds(int64_t ns) {
+  return static_cast<double>(ns) / 1e9;
+}
 
 }  // namespace
 

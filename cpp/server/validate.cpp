@@ -18,7 +18,7 @@ using google::protobuf::Value;
 constexpr std::array<std::string_view, 8> kItemTypes = {"",      "bytes", "text",  "json",
                                                         "audio", "image", "video", "tensor"};
 constexpr std::array<std::string_view, 14> kDataTypes = {
-    "",     "bool",  "uint8", "uint16", "uint32", "uint64", "int8",
+    "",      "bool",  "uint8", "uint16", "uint32", "uint64", "int8",
     "int16", "int32", "int64", "fp16",   "fp32",   "fp64",   "bf16"};
 
 template <size_t N>
@@ -64,7 +64,8 @@ bool parse_json(std::string_view text, Value& out) {
       .ok();
 }
 
-// The parameter's JSON as a value. Plain numbers and booleans, the usual case, skip the JSON parser.
+// The parameter's JSON as a value. Plain numbers and booleans, the usual case, skip the JSON
+// parser.
 bool parse_parameter(std::string_view text, Value& out) {
   if (text == "true" || text == "false") {
     out.set_bool_value(text == "true");
@@ -244,7 +245,8 @@ std::shared_ptr<const Schema> Schema::parse(const std::string& declaration_json)
     throw std::invalid_argument("declaration is not a JSON object: " + parsed.ToString());
   }
   if (const ListValue* inputs = list_of(root, "inputs")) {
-    for (const Value& v : inputs->values()) schema->inputs_.push_back(parse_input(v.struct_value()));
+    for (const Value& v : inputs->values())
+      schema->inputs_.push_back(parse_input(v.struct_value()));
   }
   if (const ListValue* rules = list_of(root, "parameters")) {
     for (const Value& v : rules->values()) {
@@ -362,8 +364,7 @@ std::optional<std::string> check_tensor_size(const frame::FrameView& frame,
          std::to_string(item.data.size()) + " bytes";
 }
 
-std::optional<std::string> Schema::check_frame(const frame::FrameView& frame,
-                                               bool is_whole) const {
+std::optional<std::string> Schema::check_frame(const frame::FrameView& frame, bool is_whole) const {
   for (const frame::ItemView& item : frame.items) {
     if (auto wrong = check_tensor_size(frame, item)) return wrong;
     if (inputs_.empty()) continue;

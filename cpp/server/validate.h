@@ -51,9 +51,9 @@ class Schema {
 
   struct Input {
     std::string key;
-    uint32_t type = 0;       // LOADER_ITEM_*; 0: any
-    uint32_t data_type = 0;  // LOADER_TYPE_*; 0: any
-    std::optional<std::vector<int64_t>> shape;  // -1: any extent
+    uint32_t type = 0;                                            // LOADER_ITEM_*; 0: any
+    uint32_t data_type = 0;                                       // LOADER_TYPE_*; 0: any
+    std::optional<std::vector<int64_t>> shape;                    // -1: any extent
     std::vector<std::pair<std::string, std::string>> attributes;  // where given, must be equal
     bool is_required = false;
   };
@@ -64,7 +64,7 @@ class Schema {
     std::optional<double> minimum, maximum;
     std::vector<std::string> choices;  // canonical JSON text
     std::vector<double> number_choices;
-    std::string default_json;          // empty: none
+    std::string default_json;  // empty: none
     bool is_required = false;
   };
 

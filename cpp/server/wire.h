@@ -1,5 +1,5 @@
-// Protobuf wire primitives for the hot envelopes: a checked reader over a view, and append functions.
-// Knows no message; frames have their own codec (cpp/frame).
+// Protobuf wire primitives for the hot envelopes: a checked reader over a view, and append
+// functions. Knows no message; frames have their own codec (cpp/frame).
 #pragma once
 
 #include <bit>

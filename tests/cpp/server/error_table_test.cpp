@@ -22,14 +22,16 @@ TEST(ErrorTable, AStatusCarriesErrorInfoAndOurError) {
   grpc::Status status = to_status({ErrorCode::ENGINE_ERROR, "it failed", 42, "boom"});
   EXPECT_EQ(status.code, grpc::Code::kUnknown);
   EXPECT_EQ(status.message, "it failed");
-  for (const char* part : {"type.googleapis.com/google.rpc.ErrorInfo", "ENGINE_ERROR",
-                           "engine-loader", "engine_code", "42", "author", "boom",
-                           "type.googleapis.com/loader.v1.Error"}) {
+  for (const char* part :
+       {"type.googleapis.com/google.rpc.ErrorInfo", "ENGINE_ERROR", "engine-loader", "engine_code",
+        "42", "author", "boom", "type.googleapis.com/loader.v1.Error"}) {
     EXPECT_NE(status.details.find(part), std::string::npos) << part;
   }
 }
 
-TEST(ErrorTable, NoErrorIsAnOkStatus) { EXPECT_TRUE(to_status({}).is_ok()); }
+TEST(ErrorTable, NoErrorIsAnOkStatus) {
+  EXPECT_TRUE(to_status({}).is_ok());
+}
 
 }  // namespace
 }  // namespace loader::server

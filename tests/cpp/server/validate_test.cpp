@@ -41,7 +41,8 @@ TEST(Validate, DefaultsAreFilledIn) {
 }
 
 TEST(Validate, ParametersOutsideTheDeclarationAreRefusedWithTheValueSeen) {
-  EXPECT_EQ(refusal({{"voice", "\"en\""}, {"rate", "8000"}, {"gain", "0.5"}, {"fast", "true"}}), "");
+  EXPECT_EQ(refusal({{"voice", "\"en\""}, {"rate", "8000"}, {"gain", "0.5"}, {"fast", "true"}}),
+            "");
   EXPECT_NE(refusal({{"voice", "\"en\""}, {"rate", "4000"}}).find("4000"), std::string::npos);
   EXPECT_NE(refusal({{"voice", "\"en\""}, {"rate", "96000"}}).find("48000"), std::string::npos);
   EXPECT_NE(refusal({{"voice", "\"en\""}, {"rate", "8000.5"}}).find("integer"), std::string::npos);

@@ -1,0 +1,318 @@
+"""The data plane end to end: gRPC in, engine process, gRPC out, with grpcio as the client."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from loader.v1 import frame_pb2, loader_pb2
+
+WAIT_S = 20.0
+
+
+def frame(data: bytes, key: str = "data") -> frame_pb2.Frame:
+    return frame_pb2.Frame(items=[frame_pb2.Item(key=key, data=data)])
+
+
+def exec_request(data: bytes, engine: str = "echo") -> loader_pb2.ExecRequest:
+    return loader_pb2.ExecRequest(target=loader_pb2.Target(engine=engine), frame=frame(data))
+
+
+def opening(engine: str = "echo", **fields: Any) -> loader_pb2.SessionRequest:
+    return loader_pb2.SessionRequest(open=loader_pb2.Open(target=loader_pb2.Target(engine=engine), **fields))
+
+
+def sending(data: bytes) -> loader_pb2.SessionRequest:
+    return loader_pb2.SessionRequest(frame=frame(data))
+
+
+class Feed:
+    """Requests that the test gives one by one."""
+
+    def __init__(self, *first: loader_pb2.SessionRequest) -> None:
+        self._queue: queue.SimpleQueue[loader_pb2.SessionRequest | None] = queue.SimpleQueue()
+        for request in first:
+            self.put(request)
+
+    def put(self, request: loader_pb2.SessionRequest) -> None:
+        self._queue.put(request)
+
+    def close(self) -> None:
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[loader_pb2.SessionRequest]:
+        return iter(self._queue.get, None)
+
+
+RPC_FILE = """
+name: "test/rpc.proto" package: "google.rpc" syntax: "proto3" dependency: "google/protobuf/any.proto"
+message_type { name: "Status"
+  field { name: "code" number: 1 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  field { name: "message" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "details" number: 3 type: TYPE_MESSAGE type_name: ".google.protobuf.Any"
+          label: LABEL_REPEATED } }
+message_type { name: "ErrorInfo"
+  field { name: "reason" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "domain" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "metadata" number: 3 type: TYPE_MESSAGE label: LABEL_REPEATED
+          type_name: ".google.rpc.ErrorInfo.MetadataEntry" }
+  nested_type { name: "MetadataEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+    field { name: "value" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL } } }
+"""
+
+
+def rpc_classes() -> tuple[Any, Any]:
+    """google.rpc.Status and ErrorInfo, which no package here provides."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(text_format.Parse(RPC_FILE, descriptor_pb2.FileDescriptorProto()))
+    found = (pool.FindMessageTypeByName(f"google.rpc.{name}") for name in ("Status", "ErrorInfo"))
+    status, info = (message_factory.GetMessageClass(one) for one in found)
+    return status, info
+
+
+RpcStatus, ErrorInfo = rpc_classes()
+
+
+def error_info(error: grpc.RpcError) -> Any:
+    """The google.rpc.ErrorInfo that every error of ours carries."""
+    for key, value in error.trailing_metadata():
+        if key == "grpc-status-details-bin":
+            status = RpcStatus.FromString(value)
+            assert status.code == error.code().value[0]
+            first = status.details[0]
+            assert first.type_url == "type.googleapis.com/google.rpc.ErrorInfo"
+            return ErrorInfo.FromString(first.value)
+    raise AssertionError("the error carries no details")
+
+
+def refusal(call: Any) -> tuple[list[loader_pb2.SessionResponse], grpc.RpcError]:
+    messages = []
+    with pytest.raises(grpc.RpcError) as caught:
+        for message in call:
+            messages.append(message)  # noqa: PERF402
+    return messages, caught.value
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 16_384, 16_385, 65_536, 300_000, 3_000_000])
+def test_exec_returns_what_was_sent_whatever_its_size(plane: Any, size: int) -> None:
+    """Payloads travel in the record, the arena or a file of their own; the client sees no difference."""
+    plane.add_echo()
+    data = os.urandom(size)
+    response = plane.exec(exec_request(data))
+    assert [item.data for one in response.frames for item in one.items] == [data]
+
+
+def test_a_session_answers_in_order_and_ends_with_one_final(plane: Any) -> None:
+    """opened first, results in order, final last and once."""
+    plane.add_echo()
+    sent = [os.urandom(size) for size in (1, 1000, 20_000, 200_000, 7)]
+    kinds, data = [], []
+    for message in plane.session(iter([opening(), *map(sending, sent)])):
+        kinds.append(message.WhichOneof("message"))
+        if kinds[-1] == "result":
+            data.append(message.result.items[0].data)
+    assert kinds == ["opened", *["result"] * len(sent), "final"]
+    assert data == sent
+    assert message.final.reason == loader_pb2.CLOSE_REASON_FINISHED
+    assert message.final.statistics.frames_in == len(sent)
+
+
+def test_acks_follow_when_asked_for(plane: Any) -> None:
+    """The last ack names the last frame."""
+    plane.add_echo()
+    requests = [opening(wants_acks=True), *[sending(b"x")] * 5]
+    acks = [m.ack.seq for m in plane.session(iter(requests)) if m.WhichOneof("message") == "ack"]
+    assert acks == sorted(acks)
+    assert acks[-1] == 5
+
+
+@pytest.mark.parametrize(
+    ("requests", "code", "name"),
+    [
+        ([sending(b"x")], grpc.StatusCode.FAILED_PRECONDITION, "PROTOCOL_VIOLATION"),
+        ([], grpc.StatusCode.FAILED_PRECONDITION, "PROTOCOL_VIOLATION"),
+        ([opening(), opening()], grpc.StatusCode.FAILED_PRECONDITION, "PROTOCOL_VIOLATION"),
+        ([opening("nobody")], grpc.StatusCode.NOT_FOUND, "UNKNOWN_ENGINE"),
+        ([opening("")], grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+        ([opening(resume_token="x")], grpc.StatusCode.UNIMPLEMENTED, "UNSUPPORTED"),
+        ([opening(), loader_pb2.SessionRequest(cancel={})], grpc.StatusCode.CANCELLED, "CANCELLED"),
+    ],
+)
+def test_misuse_is_refused_with_a_final_and_its_name(
+    plane: Any, requests: list[Any], code: grpc.StatusCode, name: str
+) -> None:
+    """Every refusal says final before its status, and carries ErrorInfo."""
+    plane.add_echo()
+    feed = Feed(*requests)
+    if not requests:
+        feed.close()
+    messages, error = refusal(plane.session(iter(feed)))
+    feed.close()
+    assert error.code() is code
+    info = error_info(error)
+    assert (info.reason, info.domain) == (name, "engine-loader")
+    finals = [m.final for m in messages if m.WhichOneof("message") == "final"]
+    assert len(finals) == 1
+    assert finals[0].error.name == name
+    assert plane.exec(exec_request(b"next")).frames
+
+
+def test_a_frame_after_end_is_refused(plane: Any) -> None:
+    """PROTOCOL_VIOLATION; the session waits for a slot meanwhile, so that it cannot have finished."""
+    plane.add_echo(slots=1)
+    feed = Feed(opening())
+    holder = plane.session(iter(feed))
+    next(holder)
+    late = [opening(), loader_pb2.SessionRequest(end={}), sending(b"x")]
+    _, error = refusal(plane.session(iter(Feed(*late))))
+    assert error_info(error).reason == "PROTOCOL_VIOLATION"
+    feed.close()
+    assert [m.WhichOneof("message") for m in holder] == ["final"]
+
+
+def test_the_death_of_a_host_ends_its_sessions_once_and_the_next_host_serves(plane: Any) -> None:
+    """host_died, with ENGINE_DIED and retry elsewhere; then everything works again."""
+    instance = plane.add_echo()
+    feed = Feed(opening(), sending(b"x"))
+    call = plane.session(iter(feed))
+    assert [next(call).WhichOneof("message") for _ in range(2)] == ["opened", "result"]
+    os.kill(plane.processes[0].pid, signal.SIGKILL)
+    messages, error = refusal(call)
+    feed.close()
+    assert [m.final.reason for m in messages] == [loader_pb2.CLOSE_REASON_HOST_DIED]
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert dict(error_info(error).metadata)["retry"] == "elsewhere"
+    died = plane.wait_for("host_died", instance=instance)
+    assert died["exit_signal"] == signal.SIGKILL
+    plane.start_host()
+    assert plane.exec(exec_request(b"again")).frames
+
+
+def test_a_client_that_goes_away_frees_its_slot(plane: Any) -> None:
+    """With one slot, the next session waits only for the first one's destroy."""
+    plane.add_echo(slots=1)
+    feed = Feed(opening())
+    call = plane.session(iter(feed))
+    assert next(call).WhichOneof("message") == "opened"
+    call.cancel()
+    feed.close()
+    began = time.monotonic()
+    assert plane.exec(exec_request(b"x")).frames
+    assert time.monotonic() - began < 1.0
+    counters = plane.counters()
+    assert (counters["slots_used"], counters["sessions_open"]) == (0, 0)
+
+
+def test_no_free_slot_is_refused_after_the_admission_wait(plane: Any) -> None:
+    """RESOURCE_EXHAUSTED, retry elsewhere, and the waiting was bounded."""
+    plane.add_echo(slots=1, admission_wait_ms=100)
+    feed = Feed(opening())
+    call = plane.session(iter(feed))
+    next(call)
+    with pytest.raises(grpc.RpcError) as caught:
+        plane.exec(exec_request(b"x"))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error_info(caught.value).reason == "NO_FREE_SLOT"
+    feed.close()
+    assert [m.WhichOneof("message") for m in call] == ["final"]
+
+
+def test_an_operator_closes_a_session(plane: Any) -> None:
+    """kicked, with the operator's words; an unknown id is false."""
+    plane.add_echo()
+    feed = Feed(opening())
+    call = plane.session(iter(feed))
+    session_id = next(call).opened.session_id
+    (listed,) = plane.core.sessions("echo")
+    assert (listed["session_id"], listed["state"]) == (session_id, "open")
+    assert plane.core.kill_session(session_id, "maintenance at noon")
+    messages, error = refusal(call)
+    feed.close()
+    assert messages[-1].final.reason == loader_pb2.CLOSE_REASON_KICKED
+    assert "maintenance at noon" in error.details()
+    assert not plane.core.kill_session(session_id, "")
+    assert not plane.core.kill_session("nonsense", "")
+
+
+def test_a_drain_lets_sessions_finish_and_refuses_new_ones(plane: Any) -> None:
+    """The open session goes on; drained is told when it has ended."""
+    plane.add_echo()
+    feed = Feed(opening(), sending(b"1"))
+    call = plane.session(iter(feed))
+    assert [next(call).WhichOneof("message") for _ in range(2)] == ["opened", "result"]
+    plane.core.drain(10.0)
+    feed.put(sending(b"2"))
+    assert next(call).result.items[0].data == b"2"
+    feed.close()
+    assert next(call).final.reason == loader_pb2.CLOSE_REASON_FINISHED
+    plane.wait_for("drained")
+
+
+def test_a_stopped_instance_runs_fini_and_ends_by_itself(plane: Any) -> None:
+    """instance_stopped with exit code 0."""
+    instance = plane.add_echo()
+    plane.core.stop_instance(instance, 5.0)
+    assert plane.wait_for("instance_stopped", instance=instance)["exit_signal"] == 0
+    assert plane.processes[0].wait(WAIT_S) == 0
+
+
+def test_a_slow_reader_is_bounded_and_hurts_nobody(plane: Any) -> None:
+    """A client that reads nothing stops its own engine session; another one is served meanwhile."""
+    plane.add_echo()
+
+    def flood() -> Iterator[loader_pb2.SessionRequest]:
+        yield opening()
+        while True:
+            yield sending(bytes(1024))
+
+    call = plane.session(flood())
+    next(call)
+    for _ in range(50):
+        assert plane.exec(exec_request(bytes(1024))).frames
+    counters = plane.counters()
+    assert counters["queued_input_bytes"] < 512 << 10
+    assert counters["queued_result_bytes"] < 512 << 10
+    call.cancel()
+
+
+def test_health_and_describe_know_the_engine(plane: Any) -> None:
+    """SERVING once an instance is ready; NOT_SERVING when none is left."""
+    health = pytest.importorskip("grpc_health.v1.health_pb2")
+    plane.add_echo()
+    check = plane.channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health.HealthCheckRequest.SerializeToString,
+        health.HealthCheckResponse.FromString,
+    )
+    request = health.HealthCheckRequest(service="echo")
+    assert check(request, timeout=WAIT_S).status == health.HealthCheckResponse.SERVING
+    describe = plane.channel.unary_unary(
+        "/loader.v1.LoaderService/Describe",
+        loader_pb2.DescribeRequest.SerializeToString,
+        loader_pb2.DescribeResponse.FromString,
+    )
+    (engine,) = describe(loader_pb2.DescribeRequest(), timeout=WAIT_S).engines
+    assert (engine.name, engine.state, engine.slots) == ("echo", "ready", 8)
+    os.kill(plane.processes[0].pid, signal.SIGKILL)
+    plane.wait_for("host_died")
+    assert check(request, timeout=WAIT_S).status == health.HealthCheckResponse.NOT_SERVING
+
+
+def test_admin_calls_reach_the_control_plane_and_come_back(plane: Any) -> None:
+    """The request's bytes as an event, the answer's bytes as the response."""
+    call = plane.channel.unary_unary(
+        "/loader.v1.AdminService/GetStatistics", lambda b: b, lambda b: b
+    ).future(b"", timeout=WAIT_S)
+    event = plane.wait_for("admin_call", method="GetStatistics")
+    plane.core.answer_admin(event["call_id"], b"\x0a\x00", None)
+    assert call.result() == b"\x0a\x00"
