@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import subprocess
 import time
@@ -18,6 +17,7 @@ from loader.v1 import loader_pb2
 
 HOST = Path(_core.__file__ or "").parent / "loader-host"
 WRAPPERS = Path(__file__).parents[3] / "wrappers"
+DESCRIPTORS = Path("/proc/self/fd")
 WAIT_S = 20.0
 
 
@@ -98,7 +98,7 @@ class Plane:
 @pytest.fixture(params=[1, 3])
 def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
     """Ends with every host gone and no descriptor left."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(DESCRIPTORS.iterdir())
     one = Plane(request.param, {})
     try:
         yield one
@@ -106,12 +106,12 @@ def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
         one.stop()
     assert all(process.returncode is not None for process in one.processes)
     del one.core
-    left = {name: _target(name) for name in set(os.listdir("/proc/self/fd")) - before}
-    assert not [name for name in left.values() if "memfd" in name], left
+    left = [_target(name) for name in set(DESCRIPTORS.iterdir()) - before]
+    assert not [name for name in left if "memfd" in name], left
 
 
-def _target(name: str) -> str:
+def _target(name: Path) -> str:
     try:
-        return os.readlink(f"/proc/self/fd/{name}")
+        return str(name.readlink())
     except OSError:
         return ""

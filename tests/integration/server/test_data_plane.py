@@ -96,10 +96,10 @@ def error_info(error: grpc.RpcError) -> Any:
 
 
 def refusal(call: Any) -> tuple[list[loader_pb2.SessionResponse], grpc.RpcError]:
-    messages = []
+    """What came before the error, and the error."""
+    messages: list[loader_pb2.SessionResponse] = []
     with pytest.raises(grpc.RpcError) as caught:
-        for message in call:
-            messages.append(message)  # noqa: PERF402
+        messages.extend(iter(lambda: next(call), None))
     return messages, caught.value
 
 
