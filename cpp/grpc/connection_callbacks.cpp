@@ -224,6 +224,8 @@ void Connection::frame_sent(const nghttp2_frame& frame) {
                             reinterpret_cast<const uint8_t*>("draining"));
       break;
     case NGHTTP2_DATA:
+      if (frame.hd.length > 0) police_.on_data_sent();
+      [[fallthrough]];
     case NGHTTP2_WINDOW_UPDATE:
       police_.on_progress();
       break;

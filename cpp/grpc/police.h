@@ -1,6 +1,7 @@
 // Counts what a client may not do too often. Pure: time comes in as an argument.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "grpc/options.h"
@@ -34,13 +35,21 @@ class Police {
 
   // HEADERS, DATA or WINDOW_UPDATE sent, DATA received: pings are forgiven.
   void on_progress() { strikes_ = 0, has_last_ping_ = false; }
-  void on_message_completed() { idle_frames_ = 0; }
+  void on_message_completed() { idle_frames_ = std::min<int64_t>(idle_frames_, 0); }
+  // A client answers our DATA with small window updates, of the stream and of the connection: those
+  // are no flood, however many streams it reads without sending anything.
+  void on_data_sent() {
+    idle_frames_ = std::max<int64_t>(idle_frames_ - kUpdatesPerDataFrame, -kMostForgiven);
+  }
 
  private:
+  static constexpr int64_t kUpdatesPerDataFrame = 4;
+  static constexpr int64_t kMostForgiven = 100'000;
+
   const Options& options_;
   TokenBucket settings_;
   TokenBucket resets_;
-  uint32_t idle_frames_ = 0;
+  int64_t idle_frames_ = 0;  // below 0: forgiven in advance
   uint32_t strikes_ = 0;
   bool has_last_ping_ = false;
   int64_t last_ping_ns_ = 0;

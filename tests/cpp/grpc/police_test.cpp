@@ -45,6 +45,16 @@ TEST(PoliceTest, IdleFramesAreForgivenByACompletedMessage) {
   EXPECT_FALSE(p.on_idle_frame());
 }
 
+TEST(PoliceTest, WindowUpdatesThatAnswerOurDataAreNoFlood) {
+  Options o;
+  o.max_idle_frames = 3;
+  Police p(o);
+  for (int i = 0; i < 500; i++) p.on_data_sent();
+  p.on_message_completed();
+  for (int i = 0; i < 2000 + 3; i++) EXPECT_TRUE(p.on_idle_frame());
+  EXPECT_FALSE(p.on_idle_frame());
+}
+
 TEST(PoliceTest, ResetsBeyondTheBurstMustKeepToTheRate) {
   Options o;
   Police p(o);
