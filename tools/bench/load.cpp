@@ -82,7 +82,7 @@ class Load {
       arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
     }
     for (int i = 0; i < std::min(settings_.channels, settings_.lanes); ++i) {
-      arguments.SetInt("bench.channel", i);  // different arguments: a connection of its own
+      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
       const auto channel = grpc::CreateCustomChannel(settings_.address,
                                                      grpc::InsecureChannelCredentials(), arguments);
       if (!channel->WaitForConnected(wall_now() + std::chrono::seconds(10))) {

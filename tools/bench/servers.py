@@ -71,7 +71,7 @@ def _configuration(engines: tuple[str, ...]) -> dict[str, object]:
     """JSON is YAML. One shard, as bare has one polling thread."""
     wrappers = ROOT / "wrappers"
     known = {
-        "native": {"wrapper": str(wrappers / "echo_c"), "slots": SLOTS},
+        "native": {"wrapper": str(wrappers / "echo_c"), "slots": SLOTS, "threads": 2},
         "inline": {"wrapper": str(wrappers / "echo_c"), "slots": SLOTS, "isolation": "inline"},
         "python": {"wrapper": str(wrappers / "echo_py"), "slots": SLOTS, "threads": 2},
     }
