@@ -33,7 +33,7 @@ BROKEN = {
         ("exit", "exit code 0"),
         ("throw", "thrown by the hostile wrapper"),
         ("fail", "as you asked"),
-        ("loop", "1000 ms"),
+        ("loop", "init did not"),
     ],
 )
 def test_an_init_that_fails_is_told_and_given_up(tmp_path: Path, behavior: str, text: str) -> None:
