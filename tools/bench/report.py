@@ -20,7 +20,7 @@ def budget_table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(results: Results, rows: list[Row], plan: Plan) -> str:
+def page(results: Results, rows: list[Row], plan: Plan, note: str = "") -> str:
     """The text of docs/benchmarks.md."""
     counts = {word: sum(r.verdict == word for r in rows) for word in ("pass", "miss", "not measured")}
     return "\n".join(
@@ -36,6 +36,7 @@ def page(results: Results, rows: list[Row], plan: Plan) -> str:
                 "reflection on. CPU is that of all processes of a server, for each message, from /proc. The load "
                 "generator (grpc++) runs on the same machine. Memory is growth of PSS over all processes.\n"
             ),
+            *([note + "\n"] if note else []),
             f"{counts['pass']} pass, {counts['miss']} miss, {counts['not measured']} not measured.\n",
             budget_table(rows),
             "## Samples\n",

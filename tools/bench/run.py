@@ -28,6 +28,7 @@ def main() -> int:
         "--triton", type=Path, default=ROOT / "build/triton", help="environment of nvidia-pytriton"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "docs/benchmarks.md")
+    parser.add_argument("--note", default="", help="a sentence for the page: what was special about this run")
     given = parser.parse_args()
     plan = SMOKE if given.smoke else Plan(given.rounds, given.seconds, 2000, 1000)
     with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +36,7 @@ def main() -> int:
     table = list(rows(results))
     print(budget_table(table))
     if not given.smoke:
-        given.output.write_text(page(results, table, plan))
+        given.output.write_text(page(results, table, plan, given.note))
         return 0
     broken = {name: why for name, why in results.missing.items() if name not in ("aio", "triton")}
     for name, why in broken.items():
