@@ -367,13 +367,16 @@ static loader_status_t init(const loader_host_t* host, const loader_config_t* co
   read_string(config->json, "entry", "write", instance->entry, sizeof instance->entry);
   *out = instance;
   scene_t scene = {instance, 0, 0, NULL, error};
-  return misbehave("init", &scene);
+  const loader_status_t status = misbehave("init", &scene);
+  if (status != LOADER_OK) free(instance);
+  return status;
 }
 
 static void fini(void* self) {
-  scene_t scene = {self, 0, 0, NULL, NULL};
+  instance_t instance = *(instance_t*)self;
+  free(self); /* first: what comes may throw */
+  scene_t scene = {&instance, 0, 0, NULL, NULL};
   misbehave("fini", &scene);
-  free(self);
 }
 
 static loader_status_t echo(instance_t* instance, loader_handle_t handle, loader_frame_t* frame) {
@@ -392,15 +395,15 @@ static loader_status_t exec(void* self, loader_handle_t call, const loader_open_
 static loader_status_t create(void* self, loader_handle_t handle, const loader_open_t* open,
                               void** out, loader_error_t* error) {
   (void)open;
+  scene_t scene = {self, handle, 0, NULL, error};
+  const loader_status_t status = misbehave("create", &scene);
+  if (status != LOADER_OK) return status;
   session_t* session = calloc(1, sizeof *session);
   if (session == NULL) return LOADER_ERROR_MEMORY;
   session->instance = self;
   session->handle = handle;
   *out = session;
-  scene_t scene = {self, handle, 0, NULL, error};
-  const loader_status_t status = misbehave("create", &scene);
-  if (status != LOADER_OK) free(session);
-  return status;
+  return LOADER_OK;
 }
 
 static loader_status_t write_frame(void* self, loader_handle_t call, loader_frame_t* frame,
@@ -428,8 +431,8 @@ static void destroy(void* self, int32_t reason) {
   (void)reason;
   session_t* session = self;
   scene_t scene = {session->instance, session->handle, 0, NULL, NULL};
+  free(session); /* first: what comes may throw */
   misbehave("destroy", &scene);
-  free(session);
 }
 
 const loader_wrapper_t* loader_wrapper(void) {
