@@ -50,13 +50,14 @@ std::optional<session::Op> session_op(Operation operation) {
 }  // namespace
 
 HostLink::HostLink(session::InstanceId instance, EventLoop& loop, session::Shard& core,
-                   LinkOwner& owner, channel::Endpoint endpoint, uint64_t inline_payload_bytes)
+                   LinkOwner& owner, channel::Endpoint endpoint, const ServerOptions& options)
     : instance_(instance),
       loop_(loop),
       core_(core),
       owner_(owner),
       endpoint_(std::move(endpoint)),
-      inline_payload_bytes_(inline_payload_bytes) {
+      inline_payload_bytes_(options.inline_payload_bytes),
+      arena_bytes_(options.arena_bytes) {
   // A payload may outlive this link in a connection's send queue.
   endpoint_.in->on_released([this, alive = std::weak_ptr<bool>(is_alive_)] {
     if (!alive.expired()) mark_dirty();
@@ -129,7 +130,7 @@ void HostLink::tidy_arena() {
     channel::PayloadRef ref;
     ref.kind = channel::kInMemfd;
     channel::ArenaBody body;
-    body.size = channel::kDefaultArenaBytes;
+    body.size = arena_bytes_;
     ref.size = body.size;
     uint8_t* at = endpoint_.socket->begin(RecordType::kArena, 0, size_of(body), {&ref, 1});
     write(body, at);

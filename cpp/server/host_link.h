@@ -13,6 +13,7 @@
 #include "channel/endpoint.h"
 #include "frame/frame_codec.h"
 #include "loop/event_loop.h"
+#include "server/options.h"
 #include "session/ports.h"
 #include "session/shard.h"
 
@@ -43,7 +44,7 @@ class LinkOwner {
 class HostLink : public session::HostPort, public EventSource, private channel::RecordSink {
  public:
   HostLink(session::InstanceId instance, EventLoop& loop, session::Shard& core, LinkOwner& owner,
-           channel::Endpoint endpoint, uint64_t inline_payload_bytes);
+           channel::Endpoint endpoint, const ServerOptions& options);
   ~HostLink() override;
   HostLink(const HostLink&) = delete;
   HostLink& operator=(const HostLink&) = delete;
@@ -100,6 +101,7 @@ class HostLink : public session::HostPort, public EventSource, private channel::
   LinkOwner& owner_;
   channel::Endpoint endpoint_;
   const uint64_t inline_payload_bytes_;
+  const uint64_t arena_bytes_;
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
   bool is_watched_ = false;
   bool wants_writable_ = false;

@@ -250,7 +250,7 @@ void InstanceControl::ping() {
   HostLink* link = first_link();
   int64_t timeout = options_.host_timeout_ms * kMillisecond;
   if (link == nullptr || timeout <= 0) return;
-  link->tidy_arena();
+  tidy_arenas();
   int64_t now = loop().now_ns();
   if (now - last_pong_ns_ > timeout && !is_hung_ && !shared_->is_inline) {
     is_hung_ = true;
@@ -267,6 +267,20 @@ void InstanceControl::ping() {
   }
   link->send_ping(static_cast<uint64_t>(now));
   ping_timer_.set(loop(), now + std::clamp(timeout / 4, 100 * kMillisecond, 2'500 * kMillisecond));
+}
+
+void InstanceControl::tidy_arenas() {
+  for (auto& seat : seats_) {
+    ShardContext& shard = seat->shard();
+    auto tidy = [self = shared_from_this(), &shard] {
+      if (HostLink* link = shard.find_link(self->shared_->id)) link->tidy_arena();
+    };
+    if (shard.index() == 0) {
+      tidy();
+    } else {
+      shard.post(tidy);
+    }
+  }
 }
 
 void InstanceControl::on_hung(session::SessionId session) {

@@ -69,6 +69,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
 
   void open_for_work();
   void ping();
+  void tidy_arenas();
   void continue_stop();
   void close_sessions();
   void end_on_shard(ShardContext& shard, const Ending& ending);

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -34,6 +35,8 @@ class ServerImpl : public session::GrantSink {
  public:
   explicit ServerImpl(ServerOptions options) {
     plane_.options = options;
+    // The allocator of an arena halves and halves again.
+    plane_.options.arena_bytes = std::bit_ceil(std::max<uint64_t>(options.arena_bytes, 1 << 20));
     plane_.node_id = random_node_id();
     uint32_t count = std::clamp<uint32_t>(options.shards, 1, 255);
     for (uint32_t i = 0; i < count; i++) {

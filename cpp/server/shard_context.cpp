@@ -192,7 +192,7 @@ EngineEntry* ShardContext::find_engine(session::EngineId id) {
 HostLink& ShardContext::add_link(session::InstanceId instance, LinkOwner& owner,
                                  channel::Endpoint endpoint) {
   auto link = std::make_unique<HostLink>(instance, loop_, core_, owner, std::move(endpoint),
-                                         plane_.options.inline_payload_bytes);
+                                         plane_.options);
   return *links_.insert_or_assign(instance, std::move(link)).first->second;
 }
 
