@@ -82,9 +82,7 @@ def machine() -> str:
     """Cores, processor, kernel, Python."""
     models = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")]
     model = models[0].partition(":")[2].strip() if models else platform.machine()
-    return (
-        f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, Python {platform.python_version()}"
-    )
+    return f"{os.cpu_count()} cores of {model}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
 
 
 def commit() -> str:
