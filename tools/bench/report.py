@@ -82,7 +82,8 @@ def machine() -> str:
     """Cores, processor, kernel, Python."""
     models = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")]
     model = models[0].partition(":")[2].strip() if models else platform.machine()
-    return f"{os.cpu_count()} cores of {model}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+    kernel = platform.release().partition("-")[0]
+    return f"{os.cpu_count()} cores of {model}, Linux {kernel}, Python {platform.python_version()}"
 
 
 def commit() -> str:
