@@ -96,13 +96,16 @@ void ResponseHead::add_status(const Status& status, const Metadata& metadata) {
   values.push_back(std::to_string(code));
   scratch_.fields.push_back(field("grpc-status", values.back(), NGHTTP2_NV_FLAG_NO_COPY_NAME));
   size_t room = used < kTrailerLimit ? kTrailerLimit - used : 0;
+  // Details say more than the end of a long message: their room is set aside first.
+  size_t details_size = status.details.size() / 3 * 4 + 4;
+  bool has_details = !status.details.empty() && details_size + kShortMessage < room;
+  if (has_details) room -= details_size;
   if (!status.message.empty()) {
     size_t limit = std::max(kShortMessage, std::min(kMessageLimit, room));
     values.push_back(percent_encode(status.message, limit));
     scratch_.fields.push_back(field("grpc-message", values.back(), NGHTTP2_NV_FLAG_NO_COPY_NAME));
-    room -= std::min(room, values.back().size());
   }
-  if (!status.details.empty() && status.details.size() / 3 * 4 + 4 < room) {
+  if (has_details) {
     values.push_back(base64_encode(status.details));
     scratch_.fields.push_back(
         field("grpc-status-details-bin", values.back(), NGHTTP2_NV_FLAG_NO_COPY_NAME));

@@ -37,11 +37,12 @@ class ErrorRoom {
   Outcome outcome(loader_status_t status) const {
     if (status == LOADER_OK) return {};
     const size_t size = std::min<size_t>(error_.size, text_.size());
-    return {status, clean_text({text_.data(), size}), 0};
+    const std::string_view text(text_.data(), size);
+    return {status, clean_text(text.substr(0, text.find('\0'))), 0};
   }
 
  private:
-  std::array<char, 2048> text_;
+  std::array<char, 2048> text_{};  // cleared: a wrapper may claim more than it wrote
   loader_error_t error_;
 };
 

@@ -32,6 +32,16 @@ void append_any(std::string& out, std::string_view type_url, std::string_view va
   append_bytes(out, 3, any);
 }
 
+// Trailers are small: what the details repeat is cut, so that code and actor always arrive.
+constexpr size_t kMessageBytes = 1024;
+constexpr size_t kEngineMessageBytes = 2048;
+
+std::string cut(std::string_view text, size_t limit) {
+  if (text.size() <= limit) return std::string(text);
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80) limit--;
+  return std::string(text.substr(0, limit));
+}
+
 }  // namespace
 
 std::string encode_error(const ErrorReport& error) {
@@ -53,10 +63,13 @@ grpc::Status to_status(const ErrorReport& error) {
   if (!error.is_set()) return {};
   const ErrorRow& row = error_row(error.code);
   auto code = static_cast<grpc::Code>(row.grpc);
+  ErrorReport brief = error;
+  brief.message = cut(error.message, kMessageBytes);
+  brief.engine_message = cut(error.engine_message, kEngineMessageBytes);
   std::string details;
-  append_any(details, "type.googleapis.com/google.rpc.ErrorInfo", encode_error_info(error, row));
-  append_any(details, "type.googleapis.com/loader.v1.Error", encode_error(error));
-  return {code, error.message, grpc::encode_rpc_status(code, error.message, details)};
+  append_any(details, "type.googleapis.com/google.rpc.ErrorInfo", encode_error_info(brief, row));
+  append_any(details, "type.googleapis.com/loader.v1.Error", encode_error(brief));
+  return {code, error.message, grpc::encode_rpc_status(code, brief.message, details)};
 }
 
 }  // namespace loader::server

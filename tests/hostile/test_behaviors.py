@@ -50,6 +50,7 @@ def test_lies_about_sizes_are_all_refused(tmp_path: Path, entry: str) -> None:
         assert name == "ENGINE_ERROR"
         assert error is not None
         assert error.engine_code == 7
+        assert error.engine_message == "lied"  # although it claims to be longer than its room
         assert scene.running.instance("mean").restarts == 0
 
 
@@ -60,6 +61,16 @@ def test_an_error_of_the_engine_travels_unchanged(tmp_path: Path, entry: str) ->
         _, name, error = scene.provoke(entry)
         assert error is not None
         assert (name, error.engine_code, error.engine_message) == ("ENGINE_ERROR", 42, "as you asked")
+
+
+@pytest.mark.parametrize("entry", ["exec", "write"])
+def test_a_long_error_keeps_its_code(tmp_path: Path, entry: str) -> None:
+    """Where trailers have no room for every word, the words are cut and not the code."""
+    with hostile(tmp_path, "fail_at_length", entry) as scene:
+        _, name, error = scene.provoke(entry)
+        assert error is not None
+        assert (name, error.engine_code) == ("ENGINE_ERROR", 43)
+        assert error.engine_message.startswith("\u8aa4" * 600)
 
 
 @pytest.mark.parametrize("entry", ["exec", "write"])

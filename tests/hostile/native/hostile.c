@@ -288,6 +288,15 @@ static loader_status_t fail(scene_t* scene) {
   return 42;
 }
 
+/* As much as the room holds, in three bytes a character. */
+static loader_status_t fail_at_length(scene_t* scene) {
+  uint32_t size = 0;
+  for (; size + 3 <= scene->error->capacity; size += 3)
+    memcpy(scene->error->message + size, "\xe8\xaa\xa4", 3);
+  scene->error->size = size;
+  return 43;
+}
+
 static loader_status_t strange_status(scene_t* scene) {
   (void)scene;
   return -777;
@@ -318,6 +327,7 @@ static const row_t kRows[] = {
     {"ignore_cancel", ignore_cancel},
     {"flood", flood},
     {"fail", fail},
+    {"fail_at_length", fail_at_length},
     {"strange_status", strange_status},
 };
 
