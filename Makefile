@@ -105,6 +105,14 @@ bench: build  ## Measure every row of the budget side by side with the baselines
 bench-smoke: build
 	$(MAKE) --no-print-directory -f tools/bench/bench.mk smoke BIN=$(BIN) BUILD=$(BUILD) JOBS=$(JOBS)
 
+.PHONY: hostile
+hostile: build  ## Run the hostile suite ROUNDS times in a row (20).
+	for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; $(BIN)/pytest -q tests/hostile; done
+
+.PHONY: soak
+soak: build  ## MINUTES (10) of load with clients that vanish; writes docs/soak.md.
+	$(BIN)/python tools/soak.py --minutes $(or $(MINUTES),10) --write docs/soak.md
+
 .PHONY: clean
 clean:  ## Remove what was built and installed here.
 	rm -rf $(BUILD) $(VENV)

@@ -26,7 +26,7 @@ def test_a_live_key_applies_to_a_running_instance(start: Start, wrapper: Write) 
     """More slots are there without a new process."""
     config = f"engines: {{echo: {{wrapper: {wrapper('echo')}, slots: 1, admission_wait_ms: 0}}}}"
     running = start(config)
-    running.open_session("echo")
+    held = running.open_session("echo")  # dropped, the call would cancel itself
     with pytest.raises(grpc.RpcError) as caught:
         running.echo("echo")
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -36,6 +36,7 @@ def test_a_live_key_applies_to_a_running_instance(start: Start, wrapper: Write) 
     assert rollouts(running)[0] == ("applied", "")
     assert running.echo("echo") == "hello"
     assert running.instance("echo").pid == before
+    held.call.cancel()
 
 
 def test_a_replacement_is_refused_and_says_so(start: Start, wrapper: Write) -> None:

@@ -52,12 +52,13 @@ def test_what_is_open_at_the_drain_timeout_is_closed_with_its_reason(start: Star
 def test_a_second_signal_ends_at_once(start: Start, wrapper: Write, tmp_path: Path) -> None:
     """The second signal does not wait for the drain; the exit code says so."""
     running = start(f"drain_timeout_s: 600\nengines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
-    running.open_session("echo")
+    held = running.open_session("echo")  # dropped, the call would cancel itself
     running.process.send_signal(signal.SIGTERM)
     until(lambda: "draining" in running.log_text(), "the drain has begun")
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(END_S) == 5
     assert not list(processes_of(tmp_path))
+    held.call.cancel()
 
 
 def test_a_drain_by_administration_ends_the_loader(start: Start, wrapper: Write) -> None:
