@@ -437,12 +437,24 @@ void SessionFront::on_input_credit(session::SessionId id, uint64_t window_bytes)
 
 void SessionFront::on_processed(session::SessionId, uint64_t frame_count) {
   if (!wants_acks_ || call_ == nullptr) return;
+  unsent_ack_ = frame_count;
+  // A client that does not read gets the newest ack later, not a queue of them.
+  if (call_->queued_bytes() < shard_.server().options().send_window_bytes) send_ack();
+}
+
+void SessionFront::on_writable() {
+  if (!is_over() && unsent_ack_ != 0) send_ack();
+  CallFront::on_writable();
+}
+
+void SessionFront::send_ack() {
   std::string ack;
-  append_number(ack, 1, frame_count);
+  append_number(ack, 1, std::exchange(unsent_ack_, 0));
   call_->send_message({FieldHead(3, ack.size()).bytes(), ack});
 }
 
 void SessionFront::send_final(const FinalView& final) {
+  if (unsent_ack_ != 0) send_ack();
   std::string body;
   append_final(body, final);
   call_->send_message({FieldHead(5, body.size()).bytes(), body});

@@ -97,8 +97,10 @@ class SessionFront final : public CallFront {
   void on_result(session::SessionId id, const session::MessageView& result) override;
   void on_input_credit(session::SessionId id, uint64_t window_bytes) override;
   void on_processed(session::SessionId id, uint64_t frame_count) override;
+  void on_writable() override;
   void send_final(const FinalView& final) override;
 
+  void send_ack();
   void take_open(std::string_view body);
   void take_control(const SessionRequestView& request);
   // False: it has to wait; the caller keeps it.
@@ -114,6 +116,7 @@ class SessionFront final : public CallFront {
   };
   Stage stage_ = Stage::kNew;
   bool wants_acks_ = false;
+  uint64_t unsent_ack_ = 0;  // frames processed, not yet told; 0: none
   bool is_taking_ = false;
   bool has_half_closed_ = false;
   session::EngineId engine_id_ = 0;

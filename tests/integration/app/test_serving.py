@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 from running import Running, until
 
-from loader.v1 import admin_pb2, frame_pb2, loader_pb2
+from loader.v1 import admin_pb2, frame_pb2, loader_pb2, loader_pb2_grpc
 
 Start = Callable[..., Running]
 Write = Callable[..., Path]
@@ -151,3 +152,39 @@ def test_every_counter_has_its_row_in_the_table(start: Start, wrapper: Write) ->
     values = running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
     names = {name.partition("{")[0].removeprefix("loader_") for name in values}
     assert names - METRICS.keys() == set()
+
+
+SINK = """
+from loader import Session, Wrapper
+
+class Sink(Wrapper):
+    def create(self, params):
+        return SinkSession()
+
+class SinkSession(Session):
+    def write(self, frame):
+        return None
+"""
+
+
+def test_acks_nobody_reads_do_not_pile_up(start: Start, wrapper: Write) -> None:
+    """A client that asks for acks and does not read gets the newest, not all: its queue is bounded."""
+    frames = 20_000
+    running = start(f"engines: {{sink: {{wrapper: {wrapper('sink', SINK)}}}}}")
+    narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
+    with grpc.insecure_channel(running.ready["grpc"], options=narrow) as channel:
+        all_sent = threading.Event()
+
+        def requests() -> Iterator[loader_pb2.SessionRequest]:
+            target = loader_pb2.Target(engine="sink")
+            yield loader_pb2.SessionRequest(open=loader_pb2.Open(target=target, wants_acks=True))
+            for _ in range(frames):
+                yield loader_pb2.SessionRequest(frame=frame_pb2.Frame())
+            all_sent.set()
+
+        call = loader_pb2_grpc.LoaderServiceStub(channel).Session(requests(), timeout=60)
+        assert all_sent.wait(50)
+        acks = [response.ack.seq for response in call if response.HasField("ack")]
+    assert acks == sorted(set(acks))
+    assert acks[-1] == frames
+    assert len(acks) < frames
