@@ -336,6 +336,18 @@ std::optional<std::string> check_item(const Schema::Input& input, const frame::F
 
 constexpr int64_t kElementBytes[] = {0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 2};
 
+// What the protocol asks of every item, declared or not.
+std::optional<std::string> check_form(const frame::ItemView& item) {
+  constexpr uint32_t kText = 2, kJson = 3;
+  if (item.key.empty()) return "an item has no key; give it the name of an input";
+  if (item.type != kText && item.type != kJson) return std::nullopt;
+  if (frame::is_utf8({reinterpret_cast<const char*>(item.data.data()), item.data.size()})) {
+    return std::nullopt;
+  }
+  return "item \"" + shortened(item.key) + "\" is " + name_of(kItemTypes, item.type) +
+         " but not UTF-8; encode it, or send it as bytes";
+}
+
 }  // namespace
 
 std::optional<std::string> check_tensor_size(const frame::FrameView& frame,
@@ -366,6 +378,7 @@ std::optional<std::string> check_tensor_size(const frame::FrameView& frame,
 
 std::optional<std::string> Schema::check_frame(const frame::FrameView& frame, bool is_whole) const {
   for (const frame::ItemView& item : frame.items) {
+    if (auto wrong = check_form(item)) return wrong;
     if (auto wrong = check_tensor_size(frame, item)) return wrong;
     if (inputs_.empty()) continue;
     auto input = std::find_if(inputs_.begin(), inputs_.end(),

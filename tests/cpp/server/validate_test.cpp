@@ -105,6 +105,19 @@ TEST(Validate, NothingDeclaredChecksNothing) {
   EXPECT_EQ(schema->check_frame(frame, true), std::nullopt);
 }
 
+TEST(Validate, AnItemWithoutKeyOrWithTextThatIsNoUtf8IsRefusedByEveryEngine) {
+  auto refusal_of = [](std::string_view key, std::string_view data, uint32_t type) {
+    frame::FrameView frame;
+    frame.add_item(key, bytes_of(data)).type = type;
+    return Schema::parse("")->check_frame(frame, false).value_or("");
+  };
+  EXPECT_NE(refusal_of("", "x", LOADER_ITEM_BYTES).find("no key"), std::string::npos);
+  EXPECT_NE(refusal_of("a", "\xff\xfe", LOADER_ITEM_TEXT).find("not UTF-8"), std::string::npos);
+  EXPECT_NE(refusal_of("a", "{\"b\": \"\xc3\"}", LOADER_ITEM_JSON), "");
+  EXPECT_EQ(refusal_of("a", "gr\xc3\xbc\xc3\x9f", LOADER_ITEM_TEXT), "");
+  EXPECT_EQ(refusal_of("a", "\xff\xfe", LOADER_ITEM_BYTES), "");
+}
+
 TEST(Validate, ADeclarationThatIsNoJsonObjectIsRefused) {
   EXPECT_THROW(Schema::parse("[1]"), std::invalid_argument);
   EXPECT_THROW(Schema::parse(R"({"inputs": 3})"), std::invalid_argument);
