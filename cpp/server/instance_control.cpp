@@ -148,8 +148,10 @@ void InstanceControl::attach(int pid) {
   start_links();
 }
 
+// The first shard last: it sends INIT, and open_for_work() must find a link on every shard behind
+// this one's post.
 void InstanceControl::start_links() {
-  for (size_t i = 0; i < seats_.size(); i++) {
+  for (size_t i = seats_.size(); i-- > 0;) {
     auto endpoint = std::make_shared<channel::Endpoint>(std::move(endpoints_[i]));
     ShardContext& shard = seats_[i]->shard();
     shard.post([self = shared_from_this(), endpoint, i, &shard] {
