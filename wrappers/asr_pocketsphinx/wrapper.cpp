@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "../common/entry.hpp"
 #include "../common/flat_json.hpp"
 #include "recognizer.h"
 
@@ -32,32 +33,6 @@ constexpr char kDescription[] = R"({
                  {"name": "partials", "type": "boolean", "default": true}],
   "properties": {"deterministic": true, "slots_fixed": false}
 })";
-
-std::string_view view(const loader_string_t& text) {
-  return {text.data, static_cast<size_t>(text.size)};
-}
-
-void say(loader_error_t* error, std::string_view message) {
-  if (error == nullptr || error->message == nullptr) return;
-  error->size = static_cast<uint32_t>(std::min<size_t>(message.size(), error->capacity));
-  std::memcpy(error->message, message.data(), error->size);
-}
-
-// Runs one entry; what it throws becomes a status and a text.
-template <typename Body>
-loader_status_t guarded(loader_error_t* error, Body body) noexcept {
-  try {
-    return body();
-  } catch (const std::invalid_argument& failure) {
-    say(error, failure.what());
-    return LOADER_ERROR_INVALID_INPUT;
-  } catch (const std::exception& failure) {
-    say(error, failure.what());
-  } catch (...) {
-    say(error, "unknown exception");
-  }
-  return LOADER_ERROR_INTERNAL;
-}
 
 struct Engine {
   Engine(const loader_host_t* its_host, asr::ModelFiles files)
