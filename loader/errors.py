@@ -332,6 +332,36 @@ class AdminNotAllowedError(OperatorError):
     retry = "no"
 
 
+class CenterUnreachableError(OperatorError):
+    """The config center does not answer; the last good configuration serves."""
+
+    code = 3010
+    name = "CENTER_UNREACHABLE"
+    grpc_status = "UNAVAILABLE"
+    http_status = 503
+    retry = "same"
+
+
+class RegistryUnreachableError(OperatorError):
+    """The registry does not answer; the nodes known last are used."""
+
+    code = 3011
+    name = "REGISTRY_UNREACHABLE"
+    grpc_status = "UNAVAILABLE"
+    http_status = 503
+    retry = "same"
+
+
+class ConflictError(OperatorError):
+    """The config center holds another revision than the change was made from."""
+
+    code = 3012
+    name = "CONFLICT"
+    grpc_status = "ABORTED"
+    http_status = 409
+    retry = "no"
+
+
 class InternalError(DefectError):
     """A defect of the loader."""
 
@@ -381,6 +411,9 @@ BY_CODE: dict[int, type[LoaderError]] = {
     3007: BadConfigError,
     3008: MemoryLimitError,
     3009: AdminNotAllowedError,
+    3010: CenterUnreachableError,
+    3011: RegistryUnreachableError,
+    3012: ConflictError,
     4001: InternalError,
     4002: ChannelCorruptError,
 }

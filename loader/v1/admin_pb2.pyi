@@ -7,10 +7,12 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DrainRequest(_message.Message):
-    __slots__ = ["timeout_s"]
+    __slots__ = ["stay", "timeout_s"]
+    STAY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    stay: bool
     timeout_s: float
-    def __init__(self, timeout_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, timeout_s: _Optional[float] = ..., stay: bool = ...) -> None: ...
 
 class DrainResponse(_message.Message):
     __slots__ = ["open_sessions"]
@@ -19,14 +21,47 @@ class DrainResponse(_message.Message):
     def __init__(self, open_sessions: _Optional[int] = ...) -> None: ...
 
 class EngineStatus(_message.Message):
-    __slots__ = ["description", "error", "instances"]
+    __slots__ = ["capabilities", "closed", "description", "error", "instances", "is_routed", "labels", "open_sessions", "weight"]
+    class CapabilitiesEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ClosedEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class LabelsEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    IS_ROUTED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    capabilities: _containers.ScalarMap[str, str]
+    closed: _containers.ScalarMap[str, int]
     description: _loader_pb2.EngineDescription
     error: str
     instances: _containers.RepeatedCompositeFieldContainer[InstanceStatus]
-    def __init__(self, description: _Optional[_Union[_loader_pb2.EngineDescription, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., error: _Optional[str] = ...) -> None: ...
+    is_routed: bool
+    labels: _containers.ScalarMap[str, str]
+    open_sessions: int
+    weight: int
+    def __init__(self, description: _Optional[_Union[_loader_pb2.EngineDescription, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., error: _Optional[str] = ..., weight: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., capabilities: _Optional[_Mapping[str, str]] = ..., is_routed: bool = ..., closed: _Optional[_Mapping[str, int]] = ..., open_sessions: _Optional[int] = ...) -> None: ...
 
 class GetStatisticsRequest(_message.Message):
     __slots__ = []
@@ -82,10 +117,18 @@ class ListEnginesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListEnginesResponse(_message.Message):
-    __slots__ = ["engines"]
+    __slots__ = ["engines", "is_draining", "node", "revision", "revision_state"]
     ENGINES_FIELD_NUMBER: _ClassVar[int]
+    IS_DRAINING_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_STATE_FIELD_NUMBER: _ClassVar[int]
     engines: _containers.RepeatedCompositeFieldContainer[EngineStatus]
-    def __init__(self, engines: _Optional[_Iterable[_Union[EngineStatus, _Mapping]]] = ...) -> None: ...
+    is_draining: bool
+    node: str
+    revision: str
+    revision_state: str
+    def __init__(self, engines: _Optional[_Iterable[_Union[EngineStatus, _Mapping]]] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., revision_state: _Optional[str] = ..., is_draining: bool = ...) -> None: ...
 
 class ListRolloutsRequest(_message.Message):
     __slots__ = []
@@ -110,28 +153,44 @@ class ListSessionsResponse(_message.Message):
     def __init__(self, sessions: _Optional[_Iterable[_Union[SessionStatus, _Mapping]]] = ...) -> None: ...
 
 class Rollout(_message.Message):
-    __slots__ = ["error", "revision", "state"]
+    __slots__ = ["duration_s", "error", "revision", "state", "steps", "time_s"]
+    DURATION_S_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    TIME_S_FIELD_NUMBER: _ClassVar[int]
+    duration_s: float
     error: str
     revision: str
     state: str
-    def __init__(self, revision: _Optional[str] = ..., state: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    time_s: float
+    def __init__(self, revision: _Optional[str] = ..., state: _Optional[str] = ..., error: _Optional[str] = ..., time_s: _Optional[float] = ..., duration_s: _Optional[float] = ..., steps: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SessionStatus(_message.Message):
-    __slots__ = ["engine", "peer", "session_id", "state", "statistics"]
+    __slots__ = ["engine", "peer", "session_id", "state", "statistics", "version"]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     engine: str
     peer: str
     session_id: str
     state: str
     statistics: _loader_pb2.SessionStatistics
-    def __init__(self, session_id: _Optional[str] = ..., engine: _Optional[str] = ..., state: _Optional[str] = ..., peer: _Optional[str] = ..., statistics: _Optional[_Union[_loader_pb2.SessionStatistics, _Mapping]] = ...) -> None: ...
+    version: str
+    def __init__(self, session_id: _Optional[str] = ..., engine: _Optional[str] = ..., state: _Optional[str] = ..., peer: _Optional[str] = ..., statistics: _Optional[_Union[_loader_pb2.SessionStatistics, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
+
+class UndrainRequest(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
+
+class UndrainResponse(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = []

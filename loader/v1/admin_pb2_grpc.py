@@ -31,6 +31,11 @@ class AdminServiceStub:
             request_serializer=admin_pb2.DrainRequest.SerializeToString,
             response_deserializer=admin_pb2.DrainResponse.FromString,
         )
+        self.Undrain = channel.unary_unary(
+            "/loader.v1.AdminService/Undrain",
+            request_serializer=admin_pb2.UndrainRequest.SerializeToString,
+            response_deserializer=admin_pb2.UndrainResponse.FromString,
+        )
         self.KillSession = channel.unary_unary(
             "/loader.v1.AdminService/KillSession",
             request_serializer=admin_pb2.KillSessionRequest.SerializeToString,
