@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.center import FileCenter, Revision
-from loader.config import ServiceConfig, plan, read_config
+from loader.config import DeploymentKey, Plan, Powers, ServiceConfig, effective, plan, read_config
+from loader.engine.manifest import version_of
 from loader.engine.spec import make_spec
 from loader.engine.supervisor import Engine, Supervisor
 from loader.errors import BadConfigError, DefectError, InternalError, LoaderError, QueueFullError
@@ -298,8 +299,12 @@ class App:
     def _read(self, revision: Revision) -> ServiceConfig:
         return self._settings.override(read_config(revision.text, str(self._settings.config)))
 
-    def _updatable(self) -> frozenset[str]:
-        return frozenset(name for name, engine in self._supervisor.engines.items() if engine.has_update)
+    def _plan(self, wanted: ServiceConfig) -> Plan:
+        powers = {
+            DeploymentKey(name, engine.spec.version): Powers(takes_update=engine.has_update)
+            for name, engine in self._supervisor.engines.items()
+        }
+        return plan(effective(self._config, version_of), effective(wanted, version_of), powers)
 
     def _apply(self, revision: Revision) -> None:
         """Applies a revision that changes live and per-session keys only; refuses any other, whole."""
@@ -308,7 +313,11 @@ class App:
         error = ""
         try:
             wanted = self._read(revision)
-            refusals = plan(self._config, wanted, self._updatable()).refusals()
+            made = self._plan(wanted)
+            refusals = made.refusals()
+            refusals += [
+                f"engines.{e.engine}: asks for new instances" for e in made.engines if e.is_restarting
+            ]
             if refusals:
                 raise BadConfigError(
                     "; ".join(refusals) + ": not possible while running in this version: restart"

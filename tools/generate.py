@@ -185,7 +185,8 @@ def configuration_row(key: str, field: Any) -> str:
     from loader.config.plan import change_of
     from loader.config.schema import Section
 
-    default = "required" if field.is_required() else f"`{json.dumps(field.default, default=str)}`"
+    is_required = field.is_required() or (field.description or "").startswith("Required.")
+    default = "required" if is_required else f"`{json.dumps(field.default, default=str)}`"
     if isinstance(field.default, Section):
         default = "see below"
     return f"| `{key}` | {default} | {change_of(field).value} | {field.description} |\n"

@@ -1,14 +1,22 @@
-"""What a change of the configuration means: a pure function of two configurations. Applies nothing."""
+"""What it takes to get from one configuration to another: a pure function, printed before it is applied.
+
+Compares values by the class that the schema gives each key; refuses to know how anything is done.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loader.config.schema import Change, EngineConfig, Section, ServiceConfig
+from loader.config.versions import DeploymentKey, EffectiveConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic.fields import FieldInfo
+
+NOT_COMPARED = {"versions", "version"}  # the deployments say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,82 +30,147 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Powers:
+    """What running deployments can do about a changed key beyond its class in the schema."""
+
+    takes_update: bool = False  # a changed `config` reaches the wrapper while it runs
+    has_fixed_slots: bool = False  # `slots` is read by init only
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePlan:
+    """What happens to the deployments of one engine; all of its new ones get their sessions at one moment."""
+
+    engine: str
+    start: tuple[DeploymentKey, ...] = ()
+    replace: tuple[DeploymentKey, ...] = ()  # new instances of the same version
+    stop: tuple[DeploymentKey, ...] = ()
+    update: tuple[DeploymentKey, ...] = ()  # `config` goes to the running wrapper
+    because: tuple[Changed, ...] = ()
+    is_in_place: bool = False
+
+    @property
+    def is_restarting(self) -> bool:
+        """New instances are needed, or old ones end."""
+        return bool(self.start or self.replace or self.stop)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The differences between two configurations, by what they ask for."""
 
     live: tuple[Changed, ...] = ()
     per_session: tuple[Changed, ...] = ()
-    service: tuple[Changed, ...] = ()  # keys of the service that need a new loader
-    replaced: dict[str, tuple[Changed, ...]] | None = None  # engine → the keys that ask for it
-    started: tuple[str, ...] = ()
-    stopped: tuple[str, ...] = ()
+    engines: tuple[EnginePlan, ...] = ()  # in the order of the new configuration, removed ones last
+    loader: tuple[Changed, ...] = ()  # keys that need a new loader
 
     @property
     def is_empty(self) -> bool:
-        return not (self.live or self.per_session or self.needs_replacement)
-
-    @property
-    def needs_replacement(self) -> bool:
-        return bool(self.service or self.replaced or self.started or self.stopped)
+        return not (self.live or self.per_session or self.engines or self.loader)
 
     def refusals(self) -> list[str]:
-        """One sentence for each change that this version cannot apply to a running loader."""
-        lines = [f"{c.key}: {c.old!r} → {c.new!r} takes a restart of the loader" for c in self.service]
-        for changes in (self.replaced or {}).values():
-            lines += [f"{c.key}: {c.old!r} → {c.new!r} asks for new instances" for c in changes]
-        lines += [f"engines.{name}: is new" for name in self.started]
-        lines += [f"engines.{name}: was removed" for name in self.stopped]
-        return lines
+        """One sentence for each change that no running loader can apply."""
+        return [f"{c.key}: {c.old!r} → {c.new!r} takes a restart of the loader" for c in self.loader]
 
 
-def plan(old: ServiceConfig, new: ServiceConfig, updatable: frozenset[str] = frozenset()) -> Plan:
-    """What it takes to get from `old` to `new`; `updatable` engines take a changed `config` live."""
-    by_change: dict[Change, list[Changed]] = {change: [] for change in Change}
-    for changed in _differences("", old, new, skip="engines"):
-        by_change[changed.change].append(changed)
-    replaced: dict[str, tuple[Changed, ...]] = {}
-    for name in old.engines.keys() & new.engines.keys():
-        differences = _differences(f"engines.{name}.", old.engines[name], new.engines[name])
-        if name in updatable:
-            differences = [_made_live(c) if c.key == f"engines.{name}.config" else c for c in differences]
-        for changed in differences:
-            if changed.change is not Change.REPLACE:
-                by_change[changed.change].append(changed)
-        wanted = tuple(c for c in differences if c.change is Change.REPLACE)
-        if wanted:
-            replaced[name] = wanted
+def plan(
+    old: EffectiveConfig, new: EffectiveConfig, powers: Mapping[DeploymentKey, Powers] | None = None
+) -> Plan:
+    """What it takes to get from `old` to `new`, where the running deployments have `powers`."""
+    found = _differences("", old.service, new.service, skip="engines")
+    engines: list[EnginePlan] = []
+    for name in dict.fromkeys(key.engine for key in (*new.deployments, *old.deployments)):
+        one = _EngineDifferences(name, old.deployments, new.deployments, powers or {})
+        found += one.applied_live
+        if one.plan.is_restarting or one.plan.update:
+            engines.append(one.plan)
     return Plan(
-        live=tuple(by_change[Change.LIVE]),
-        per_session=tuple(by_change[Change.PER_SESSION]),
-        service=tuple(by_change[Change.REPLACE]),
-        replaced=dict(sorted(replaced.items())),
-        started=tuple(name for name in new.engines if name not in old.engines),
-        stopped=tuple(name for name in old.engines if name not in new.engines),
+        live=_of(Change.LIVE, found),
+        per_session=_of(Change.PER_SESSION, found),
+        engines=tuple(engines),
+        loader=_of(Change.REPLACE, found),
     )
 
 
-def _made_live(changed: Changed) -> Changed:
-    return replace(changed, change=Change.LIVE)
+class _EngineDifferences:
+    """The differences of one engine's deployments."""
+
+    def __init__(
+        self,
+        name: str,
+        old: Mapping[DeploymentKey, EngineConfig],
+        new: Mapping[DeploymentKey, EngineConfig],
+        powers: Mapping[DeploymentKey, Powers],
+    ) -> None:
+        mine = [key for key in new if key.engine == name]
+        self.applied_live: list[Changed] = []
+        self._because: list[Changed] = []
+        kept = [key for key in mine if key in old]
+        asked = {key: self._compare(key, old[key], new[key], powers.get(key, Powers())) for key in kept}
+        self.plan = EnginePlan(
+            name,
+            start=tuple(key for key in mine if key not in old),
+            replace=tuple(key for key in kept if asked[key] == "replace"),
+            stop=tuple(key for key in old if key.engine == name and key not in new),
+            update=tuple(key for key in kept if asked[key] == "update"),
+            because=tuple(self._because),
+            is_in_place=any(new[key].replace == "in_place" for key in mine),
+        )
+
+    def _compare(self, key: DeploymentKey, old: EngineConfig, new: EngineConfig, powers: Powers) -> str:
+        """`replace`, `update` or nothing; live keys are noted where the deployment stays."""
+        prefix = f"engines.{key.engine}.versions.{key.version}."
+        differences = _differences(prefix, old, new)
+        hard = [c for c in differences if _is_hard(c.key.removeprefix(prefix), c.change, powers)]
+        if hard:
+            self._because += hard
+            return "replace"
+        config = [c for c in differences if c.change is Change.REPLACE]
+        self._because += config
+        self.applied_live += [c for c in differences if c.change is not Change.REPLACE]
+        return "update" if config else ""
+
+
+def _is_hard(name: str, change: Change, powers: Powers) -> bool:
+    if name == "slots":
+        return powers.has_fixed_slots
+    if name == "config":
+        return not powers.takes_update
+    return change is Change.REPLACE
+
+
+def _of(change: Change, found: list[Changed]) -> tuple[Changed, ...]:
+    return tuple(one for one in found if one.change is change)
 
 
 def change_of(field: FieldInfo) -> Change:
     """The class that the schema gives a key."""
+    return Change(_extra(field)["change"])
+
+
+def is_of_node(field: FieldInfo) -> bool:
+    """The key belongs to one node: its own file may set it, and wins over the center."""
+    return bool(_extra(field)["is_of_node"])
+
+
+def node_keys() -> frozenset[str]:
+    """The keys that a node's own file may set."""
+    return frozenset(name for name, field in ServiceConfig.model_fields.items() if is_of_node(field))
+
+
+def _extra(field: FieldInfo) -> dict[str, object]:
     extra = field.json_schema_extra
     assert isinstance(extra, dict), "every key of the schema says how it changes"
-    return Change(extra["change"])
+    return dict(extra)
 
 
 def _differences(prefix: str, old: Section, new: Section, skip: str = "") -> list[Changed]:
     found: list[Changed] = []
     for name, field in type(old).model_fields.items():
         before, after = getattr(old, name), getattr(new, name)
-        if name == skip or before == after:
+        if name == skip or name in NOT_COMPARED or before == after:
             continue
-        if (
-            isinstance(before, Section)
-            and isinstance(after, Section)
-            and not isinstance(before, EngineConfig)
-        ):
+        if isinstance(before, Section) and isinstance(after, Section):
             found += _differences(f"{prefix}{name}.", before, after)
         else:
             found.append(Changed(prefix + name, change_of(field), before, after))

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from loader.config.document import Document, parse_document
 from loader.config.document import Path as KeyPath
-from loader.config.schema import ServiceConfig
+from loader.config.schema import EngineConfig, ServiceConfig
+from loader.config.versions import with_whole_versions
 from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ def read_config(text: str, origin: str, environment: Mapping[str, str] | None = 
     """
     document = parse_document(text, origin, os.environ if environment is None else environment)
     try:
-        config = ServiceConfig.model_validate(document.values)
+        config = ServiceConfig.model_validate(with_whole_versions(document.values))
     except ValidationError as error:
-        lines = sorted(_explain(document, detail) for detail in error.errors(include_url=False))
+        # A mistake in a key that versions take from their engine is found once in each of them.
+        lines = sorted({_explain(document, detail) for detail in error.errors(include_url=False)})
         raise BadConfigError("\n".join(text for _, text in lines)) from None
     return _with_absolute_paths(config, Path(origin).resolve().parent)
 
@@ -45,8 +47,8 @@ def known_keys(path: KeyPath) -> list[str]:
         if field is None:
             return []
         found = _section_in(field.annotation)
-        if name == "engines":
-            next(names, None)  # the engine's name is no key of the schema
+        if name in ("engines", "versions"):
+            next(names, None)  # the name of an engine or a version is no key of the schema
         section = found
     return sorted(section.model_fields) if section else []
 
@@ -62,10 +64,17 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _explain(document: Document, detail: ErrorDetails) -> tuple[int, str]:
-    path = tuple(part for part in detail["loc"] if part != "[key]")
+    path = _written(document, tuple(part for part in detail["loc"] if part != "[key]"))
     line = document.line_of(path)
     key = ".".join(map(str, path))
     return line, f"{document.origin}:{line}: {key}: {_message(document, path, detail)}"
+
+
+def _written(document: Document, path: KeyPath) -> KeyPath:
+    """Where a key of a version is written: in the version, or in the engine that it is taken from."""
+    taken_from = path[:2] + path[4:]
+    is_inherited = path[2:3] == ("versions",) and path not in document.lines and taken_from in document.lines
+    return taken_from if is_inherited else path
 
 
 def _message(document: Document, path: KeyPath, detail: ErrorDetails) -> str:
@@ -74,6 +83,9 @@ def _message(document: Document, path: KeyPath, detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"is required: add `{path[-1]}`"
     text = detail["msg"][0].lower() + detail["msg"][1:]
+    text = text.removeprefix("value error, ")
+    if detail["type"] == "value_error":
+        return text
     if path in document.secrets:
         return f"{text} (the value comes from the environment)"
     return f"{text}, not {detail['input']!r}"
@@ -88,12 +100,7 @@ def _unknown_key(path: KeyPath) -> str:
 
 
 def _with_absolute_paths(config: ServiceConfig, folder: Path) -> ServiceConfig:
-    engines = {
-        name: engine.model_copy(
-            update={"wrapper": _absolute(engine.wrapper, folder), "python": _program(engine.python, folder)}
-        )
-        for name, engine in config.engines.items()
-    }
+    engines = {name: _with_absolute_wrapper(engine, folder) for name, engine in config.engines.items()}
     tls = config.tls and config.tls.model_copy(
         update={
             "certificate": _absolute(config.tls.certificate, folder),
@@ -102,6 +109,15 @@ def _with_absolute_paths(config: ServiceConfig, folder: Path) -> ServiceConfig:
         }
     )
     return config.model_copy(update={"engines": engines, "tls": tls})
+
+
+def _with_absolute_wrapper(engine: EngineConfig, folder: Path) -> EngineConfig:
+    update: dict[str, Any] = {
+        "wrapper": engine.wrapper and _absolute(engine.wrapper, folder),
+        "python": _program(engine.python, folder),
+        "versions": {key: _with_absolute_wrapper(one, folder) for key, one in engine.versions.items()},
+    }
+    return engine.model_copy(update=update)
 
 
 def _absolute(path: str, folder: Path) -> str:

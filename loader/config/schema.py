@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 
 class Change(Enum):
@@ -19,8 +19,9 @@ class Change(Enum):
     REPLACE = "replace"  # the engine's instances (or, for a key of the service, the loader) are replaced
 
 
-def _key(change: Change, default: Any, text: str, **limits: Any) -> Any:
-    return Field(default, description=text, json_schema_extra={"change": change.value}, **limits)
+def _key(change: Change, default: Any, text: str, *, is_of_node: bool = False, **limits: Any) -> Any:
+    extra: dict[str, Any] = {"change": change.value, "is_of_node": is_of_node}
+    return Field(default, description=text, json_schema_extra=extra, **limits)
 
 
 def live(default: Any, text: str, **limits: Any) -> Any:
@@ -45,6 +46,8 @@ class Section(BaseModel):
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
+Labels = dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=256)]]
 Address = Annotated[str, StringConstraints(pattern=r"^(unix:.+|[^:\s]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5})$")]
 
 
@@ -60,7 +63,9 @@ class RestartConfig(Section):
 class EngineConfig(Section):
     """One engine."""
 
-    wrapper: str = replace(..., "Folder with engine.yaml, or wrapper.py or a .so. Relative to this file.")
+    wrapper: str = replace(
+        "", "Required. Folder with engine.yaml, or wrapper.py or a .so. Relative to this file."
+    )
     version: str = replace("", "Version in the service. Empty: that of the manifest, or 1.")
     isolation: Literal["process", "inline"] = replace(
         "process", "Own process, or inside the loader (.so only)."
@@ -89,6 +94,32 @@ class EngineConfig(Section):
     )
     memory_limit_bytes: int = live(0, "Resident memory over which an instance is stopped. 0: none.", ge=0)
     restart: RestartConfig = live(RestartConfig(), "Restarts after a death.")
+    weight: int = live(
+        100, "Share of new sessions among the engine's versions. 0: only when asked for.", ge=0, le=10_000
+    )
+    labels: Labels = live({}, "Sessions that carry all of these labels go to this version.")
+    capabilities: Labels = live({}, "Announced to the registry, and matched by a caller's selector.")
+    replace: Literal["surge", "in_place"] = live(
+        "surge",
+        "New instances beside the old, or, where there is room for one only, after the old have ended.",
+    )
+    replace_wait_ms: int = live(30_000, "Wait of new sessions while an in_place replacement runs.", ge=0)
+    drain_timeout_s: float | None = live(
+        None, "Time for the open sessions of a version that is replaced. Empty: the service's.", ge=0
+    )
+    versions: dict[VersionName, EngineConfig] = live(
+        {}, "Versions side by side: each takes the keys of the engine and its own over them."
+    )
+
+    @model_validator(mode="after")
+    def _check_versions(self) -> EngineConfig:
+        if not self.versions and not self.wrapper:
+            raise ValueError("there is no wrapper: add `wrapper`")
+        if self.versions and self.version:
+            raise ValueError("`version` and `versions` exclude each other: remove `version`")
+        if any(one.versions for one in self.versions.values()):
+            raise ValueError("a version has no versions of its own: remove the inner `versions`")
+        return self
 
 
 class TlsConfig(Section):
@@ -121,18 +152,42 @@ class ServiceConfig(Section):
     """The whole configuration of one service."""
 
     service: Name = replace("loader", "The service's name.")
-    grpc: Address = replace("127.0.0.1:8001", "Address of the gRPC port; port 0 picks a free one.")
-    http: Address = replace("127.0.0.1:8000", "Address of the HTTP port: metrics and readiness.")
+    grpc: Address = replace(
+        "127.0.0.1:8001", "Address of the gRPC port; port 0 picks a free one.", is_of_node=True
+    )
+    http: Address = replace(
+        "127.0.0.1:8000", "Address of the HTTP port: metrics and readiness.", is_of_node=True
+    )
     admin_listen: str = replace(
-        "", "Address of AdminService and reflection. Empty: the gRPC port, on loopback only."
+        "", "Address of AdminService and reflection. Empty: the gRPC port, on loopback only.", is_of_node=True
     )
-    tls: TlsConfig | None = replace(None, "Encryption of the gRPC port. Empty: none.")
+    tls: TlsConfig | None = replace(None, "Encryption of the gRPC port. Empty: none.", is_of_node=True)
     data_plane_threads: int = replace(
-        0, "Threads of the data plane. 0: an eighth of the cores, at least 1.", ge=0
+        0, "Threads of the data plane. 0: an eighth of the cores, at least 1.", ge=0, is_of_node=True
     )
-    busy_poll_us: int = replace(0, "Spin so long before sleeping; costs a core a thread.", ge=0)
-    arena_bytes: int = replace(64 << 20, "Shared memory of each direction of each channel.", ge=1 << 20)
+    busy_poll_us: int = replace(
+        0, "Spin so long before sleeping; costs a core a thread.", ge=0, is_of_node=True
+    )
+    arena_bytes: int = replace(
+        64 << 20, "Shared memory of each direction of each channel.", ge=1 << 20, is_of_node=True
+    )
     drain_timeout_s: float = live(30.0, "Time for open sessions when the loader ends.", ge=0)
     limits: LimitsConfig = replace(LimitsConfig(), "Limits of the gRPC port.")
-    log: LogConfig = live(LogConfig(), "The log.")
+    log: LogConfig = live(LogConfig(), "The log.", is_of_node=True)
+    node: Name | None = replace(
+        None, "The node's name. Empty: the host's name and the gRPC port.", is_of_node=True
+    )
+    zone: str = live("", "Where the node is; clients prefer their own.", is_of_node=True)
+    metadata: Labels = live({}, "Announced with the node.", is_of_node=True)
+    advertise: Address | None = replace(
+        None, "Address at which clients reach the gRPC port. Empty: derived from `grpc`.", is_of_node=True
+    )
+    registry: str = replace(
+        "",
+        "Where the node is announced: consul://… or file:…. Empty: the center's, if Consul.",
+        is_of_node=True,
+    )
+    cache: str = replace(
+        "", "Folder of the last good configuration. Empty: the user's cache folder.", is_of_node=True
+    )
     engines: dict[Name, EngineConfig] = replace(..., "The engines by name.", min_length=1)

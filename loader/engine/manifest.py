@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loader.config.document import parse_document
 from loader.errors import BadConfigError
+
+if TYPE_CHECKING:
+    from loader.config.schema import EngineConfig
 
 KINDS = ("python", "native")
 FILE_NAME = "engine.yaml"
@@ -65,3 +69,8 @@ def _without_manifest(folder: Path) -> Manifest:
         if (folder / entry).is_file():
             return Manifest(folder.name, "1", kind, folder.absolute() / entry)
     raise BadConfigError(f"{folder}: has neither {FILE_NAME} nor wrapper.py nor wrapper.so")
+
+
+def version_of(config: EngineConfig) -> str:
+    """What the wrapper of an engine calls its version. Raises: BadConfigError."""
+    return read_manifest(Path(config.wrapper)).version

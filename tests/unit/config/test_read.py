@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from loader.config import read_config
@@ -110,3 +112,44 @@ def test_a_secret_is_never_printed() -> None:
     message = refusal(GOOD.replace("64", "${SECRET}"), SECRET="hunter2")
     assert "hunter2" not in message
     assert "comes from the environment" in message
+
+
+VERSIONS = """\
+engines:
+  asr:
+    wrapper: asr
+    slots: 4
+    config: {beam: 3, model: {name: small}}
+    versions:
+      "1":
+      "2": {wrapper: asr2, weight: 5, config: {model: {size: 2}}}
+"""
+
+
+def test_versions_take_the_keys_of_their_engine(tmp_path: Path) -> None:
+    """Each version is the engine's keys with its own over them, mappings merged."""
+    engine = read_config(VERSIONS, str(tmp_path / "a.yaml"), {}).engines["asr"]
+    one, two = engine.versions["1"], engine.versions["2"]
+    assert (one.wrapper, one.slots, one.weight) == (str(tmp_path / "asr"), 4, 100)
+    assert (two.wrapper, two.slots, two.weight) == (str(tmp_path / "asr2"), 4, 5)
+    assert two.config == {"beam": 3, "model": {"name": "small", "size": 2}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("slots: 4", "slots: 0", "a.yaml:4: engines.asr.slots: "),
+        ("weight: 5", "weight: -5", "a.yaml:8: engines.asr.versions.2.weight: "),
+        ("weight: 5", "wieght: 5", "did you mean `weight`?"),
+        ("    slots: 4", '    version: "3"', "exclude each other"),
+        ("    wrapper: asr\n", "", "there is no wrapper: add `wrapper`"),
+    ],
+)
+def test_mistakes_in_versions_are_told_where_they_are(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    """A mistake that versions inherit is told once, at the engine's line."""
+    with pytest.raises(BadConfigError) as caught:
+        read_config(VERSIONS.replace(old, new), str(tmp_path / "a.yaml"), {})
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
