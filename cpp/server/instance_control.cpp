@@ -18,6 +18,7 @@ constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kStopPollNs = 5 * kMillisecond;
 constexpr int64_t kClosingGraceNs = 2'000 * kMillisecond;
 constexpr int64_t kExitReportNs = 1'000 * kMillisecond;
+constexpr int64_t kLeavingNs = 2'000 * kMillisecond;
 
 int open_pidfd(int pid) {
   return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
@@ -63,6 +64,7 @@ class InstanceControl::Seat : public LinkOwner {
              .add("session", name_of(handle)));
   }
   void on_link_lost(HostLink&, bool is_corrupt, const std::string& why) override {
+    if (!is_corrupt && control_.is_leaving_) return control_.await_exit();
     Ending ending;
     ending.error = is_corrupt ? ErrorCode::CHANNEL_CORRUPT : ErrorCode::ENGINE_DIED;
     ending.message = is_corrupt ? "the engine's host sent " + why + "; it was stopped" : why;
@@ -336,6 +338,7 @@ void InstanceControl::continue_stop() {
   }
   if (is_idle || (stopping_ == Stopping::kClosing && now >= stop_deadline_ns_)) {
     stopping_ = Stopping::kFini;
+    is_leaving_ = !shared_->is_inline;
     if (HostLink* link = first_link()) link->send_fini(LOADER_REASON_REPLACED);
     stop_timer_.set(loop(), now + options_.destroy_timeout_ms * kMillisecond + kClosingGraceNs);
     return;
@@ -346,6 +349,16 @@ void InstanceControl::continue_stop() {
     close_sessions();
   }
   stop_timer_.set(loop(), now + kStopPollNs);
+}
+
+// A host that was told fini closes its channel and then exits: killed in between, it would look
+// like a crash. One that stays is killed all the same.
+void InstanceControl::await_exit() {
+  plane_.shards[0]->post([self = shared_from_this()] {
+    if (self->shared_->is_ending) return;
+    int64_t latest = self->loop().now_ns() + kLeavingNs;
+    self->stop_timer_.set(self->loop(), std::min(latest, self->stop_timer_.deadline_ns()));
+  });
 }
 
 // ---- the end

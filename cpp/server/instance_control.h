@@ -72,6 +72,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   void tidy_arenas();
   void continue_stop();
   void close_sessions();
+  void await_exit();
   void end_on_shard(ShardContext& shard, const Ending& ending);
   void clear_clocks();
   void report_end();
@@ -107,6 +108,8 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   int exit_code_ = 0;    // CLD_EXITED's
   int exit_signal_ = 0;  // CLD_KILLED's
   Ending ending_;
+  // Any shard's thread.
+  std::atomic<bool> is_leaving_{false};  // fini was sent to a process, which will exit
   std::atomic<uint32_t> shards_left_{0};
   std::atomic<uint32_t> ports_left_{0};
 };
