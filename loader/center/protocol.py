@@ -11,7 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
+
+    from loader.errors import LoaderError
 
 DIGEST_CHARACTERS = 12
 
@@ -89,7 +91,7 @@ class Center(Protocol):
     async def load(self) -> Revision:
         """What it holds now. Raises: BadConfigError where there is no root document or it is not text."""
 
-    def watch(self, known: str) -> AsyncIterator[Revision | Exception]:
+    def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
         """Each further revision after the one named `known`, without end; closing the iterator ends it.
 
         A LoaderError is yielded, not raised: once when the center goes out of reach or its documents cannot be

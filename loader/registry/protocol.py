@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
+
+    from loader.errors import LoaderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Registry(Protocol):
     async def nodes(self) -> list[NodeEntry]:
         """The nodes that live now, by name."""
 
-    def watch(self) -> AsyncIterator[list[NodeEntry] | Exception]:
+    def watch(self) -> AsyncGenerator[list[NodeEntry] | LoaderError, None]:
         """All nodes now and after each change, without end; closing the iterator ends it.
 
         A RegistryUnreachableError is yielded, not raised, once, while the registry is out of reach.
