@@ -214,6 +214,7 @@ py::dict statistics(const Server& server) {
   for (const InstanceStatistics& instance : taken.instances) instances.append(to_dict(instance));
   py::dict out;
   out["counters"] = to_dict(taken.counters);
+  out["refusals"] = to_dict(taken.refusals);
   out["engines"] = engines;
   out["instances"] = instances;
   return out;

@@ -61,9 +61,9 @@ std::optional<ErrorReport> Admission::check_parameters() {
 
 std::optional<ErrorReport> Admission::admit(const grpc::Call& call, bool is_exec) {
   if (auto error = find_engine()) return error;
-  grpc::Status allowed = shard_.plane().authorizer->allow(call.peer(), call.metadata(), call.path(),
-                                                          engine_->shared->name);
-  if (!allowed.is_ok()) return ErrorReport{ErrorCode::PERMISSION_DENIED, allowed.message, 0, {}};
+  ErrorReport forbidden = shard_.plane().authorizer->allow(call.peer(), call.metadata(),
+                                                           call.path(), engine_->shared->name);
+  if (forbidden.is_set()) return forbidden;
   bool has_power = is_exec ? engine_->facts.has_exec : engine_->facts.has_sessions;
   if (!has_power) {
     return ErrorReport{ErrorCode::UNSUPPORTED,

@@ -1,24 +1,21 @@
 #include "server/authorizer.h"
 
-#include "server/error_table.h"
-
 namespace loader::server {
 
 bool is_admin_peer(const grpc::Peer& peer) {
   return peer.listener_tag == kAdminListener || peer.is_loopback || peer.is_unix;
 }
 
-grpc::Status LoopbackAuthorizer::allow(const grpc::Peer& peer, const grpc::Metadata&,
-                                       std::string_view path, std::string_view) const {
+ErrorReport LoopbackAuthorizer::allow(const grpc::Peer& peer, const grpc::Metadata&,
+                                      std::string_view path, std::string_view) const {
   bool is_guarded =
       path.starts_with("/loader.v1.AdminService/") || path.starts_with("/grpc.reflection.");
   if (!is_guarded || is_admin_peer(peer)) return {};
-  return to_status({ErrorCode::ADMIN_NOT_ALLOWED,
-                    std::string(path) +
-                        " answers on loopback or on admin_listen only; this call came from " +
-                        peer.address,
-                    0,
-                    {}});
+  return {ErrorCode::ADMIN_NOT_ALLOWED,
+          std::string(path) + " answers on loopback or on admin_listen only; this call came from " +
+              peer.address,
+          0,
+          {}};
 }
 
 }  // namespace loader::server

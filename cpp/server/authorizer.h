@@ -5,26 +5,27 @@
 #include <string_view>
 
 #include "grpc/call.h"
-#include "grpc/status.h"
+#include "server/error_table.h"
 
 namespace loader::server {
 
 enum ListenerTag : int { kPublicListener = 0, kAdminListener = 1 };
 
 // Called on shard threads, several at once. `engine` is empty before the request has been read.
+// What is wrong (UNAUTHENTICATED, PERMISSION_DENIED), or an empty report.
 class Authorizer {
  public:
   virtual ~Authorizer() = default;
-  virtual grpc::Status allow(const grpc::Peer& peer, const grpc::Metadata& metadata,
-                             std::string_view path, std::string_view engine) const = 0;
+  virtual ErrorReport allow(const grpc::Peer& peer, const grpc::Metadata& metadata,
+                            std::string_view path, std::string_view engine) const = 0;
 };
 
 // The default. Engines, health and reflection for everybody the listener lets in; administration
 // and reflection on loopback or on the admin listener only.
 class LoopbackAuthorizer : public Authorizer {
  public:
-  grpc::Status allow(const grpc::Peer& peer, const grpc::Metadata& metadata, std::string_view path,
-                     std::string_view engine) const override;
+  ErrorReport allow(const grpc::Peer& peer, const grpc::Metadata& metadata, std::string_view path,
+                    std::string_view engine) const override;
 };
 
 bool is_admin_peer(const grpc::Peer& peer);

@@ -81,8 +81,9 @@ void CallFront::open(const session::OpenRequest& request) {
 void CallFront::refuse(const ErrorReport& error) {
   if (is_over_) return;
   is_over_ = true;
+  shard_.count_refusal(error.code);
   FinalView final;
-  final.reason = LOADER_REASON_PROTOCOL;
+  final.reason = session::reason_of_refusal(error.code);
   final.error = &error;
   if (!call_->is_cancelled()) send_final(final);
   finish(error);

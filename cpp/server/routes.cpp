@@ -53,6 +53,7 @@ void describe(ShardContext& shard, grpc::Call& call, grpc::Message& message) {
                       "no engine \"" + std::string(wanted.substr(0, 100)) + "\" is served here",
                       0,
                       {}};
+    shard.count_refusal(error.code);
     return call.finish(to_status(error));
   }
   call.send_message(response);

@@ -268,7 +268,7 @@ class ServerImpl : public session::GrantSink {
     }
   }
 
-  Statistics statistics() const {
+  Statistics statistics() {
     Statistics out;
     out.counters.emplace_back("shards", plane_.shards.size());
     out.counters.emplace_back("events_dropped", plane_.events.dropped());
@@ -277,15 +277,17 @@ class ServerImpl : public session::GrantSink {
       for (const auto& [id, control] : instances_) {
         out.instances.push_back(instance_row(control->shared()));
       }
+      for (const auto& [key, engine] : engines_) out.engines.push_back(engine_row(*engine));
     }
-    for (const auto& shard : plane_.shards) shard->call([&] { add_shard(out, *shard); });
+    sums_.add_to(out, plane_.shards);
     return out;
   }
 
   std::vector<SessionInfo> sessions(const std::string& engine) const {
     std::vector<SessionInfo> out;
-    for (const auto& shard : plane_.shards) {
-      shard->call([&] { add_sessions(out, *shard, engine); });
+    auto read = [engine](ShardContext& shard) { return read_sessions(shard, engine); };
+    for (auto& some : ask_shards(plane_.shards, read)) {
+      if (some) out.insert(out.end(), some->begin(), some->end());
     }
     std::sort(out.begin(), out.end(), [](const SessionInfo& a, const SessionInfo& b) {
       return a.duration_s > b.duration_s;
@@ -382,6 +384,7 @@ class ServerImpl : public session::GrantSink {
   session::InstanceId last_instance_ = 0;
   size_t shards_to_drain_ = 0;
   bool is_running_ = false;
+  ShardSums sums_;
   Plane plane_;
 };
 

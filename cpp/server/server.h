@@ -55,6 +55,7 @@ struct InstanceStatistics {
 
 struct Statistics {
   std::vector<std::pair<std::string, uint64_t>> counters;
+  std::vector<std::pair<std::string, uint64_t>> refusals;  // by the error's name
   std::vector<EngineStatistics> engines;
   std::vector<InstanceStatistics> instances;
 };

@@ -35,7 +35,9 @@ ShardContext::ShardContext(uint32_t index, Plane& plane)
   loop_.add_hook(&before_);
   grpc::Hooks hooks;
   hooks.authorize = [this](const grpc::Call& call) {
-    return plane_.authorizer->allow(call.peer(), call.metadata(), call.path(), {});
+    ErrorReport forbidden = plane_.authorizer->allow(call.peer(), call.metadata(), call.path(), {});
+    if (forbidden.is_set()) count_refusal(forbidden.code);
+    return to_status(forbidden);
   };
   hooks.log = [this](const std::string& line) {
     plane_.events.push_lossy(

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -54,6 +55,8 @@ class ShardContext : private session::ShardEvents {
   void call(const std::function<void()>& work);
   void post_grant(const session::Grant& grant);
 
+  bool is_running() const { return is_running_; }
+
   uint32_t index() const { return index_; }
   Plane& plane() { return plane_; }
   EventLoop& loop() { return loop_; }
@@ -78,7 +81,12 @@ class ShardContext : private session::ShardEvents {
   HostLink& add_link(session::InstanceId instance, LinkOwner& owner, channel::Endpoint endpoint);
   HostLink* find_link(session::InstanceId instance);
   void drop_link(session::InstanceId instance);
+  const auto& links() const { return links_; }
   void mark_dirty(HostLink& link) { dirty_.push_back(link.instance()); }
+
+  // Calls that never became a session or exec.
+  void count_refusal(ErrorCode error) { refusals_[error]++; }
+  const std::map<ErrorCode, uint64_t>& refusals() const { return refusals_; }
 
   void drain(int64_t deadline_ns);
   std::function<void(session::InstanceId, session::SessionId)> on_hung;
@@ -118,6 +126,7 @@ class ShardContext : private session::ShardEvents {
   std::unordered_map<session::InstanceId, std::unique_ptr<HostLink>> links_;
   std::vector<session::InstanceId> dirty_, flushing_;
   std::vector<session::Grant> grants_, granting_;
+  std::map<ErrorCode, uint64_t> refusals_;
   Timer timer_;
   AdminDesk admin_;
   ResultWriter writer_;

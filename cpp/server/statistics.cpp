@@ -31,7 +31,7 @@ void add_grpc(Counters& out, const grpc::ServerStats& s) {
   add(out, "resets_sent", s.resets_sent);
 }
 
-HistogramSnapshot& histogram_named(EngineStatistics& out, const char* name) {
+HistogramSnapshot& histogram_named(EngineStatistics& out, const std::string& name) {
   for (auto& [known, histogram] : out.histograms) {
     if (known == name) return histogram;
   }
@@ -49,23 +49,10 @@ void add(EngineStatistics& out, const char* name, const session::Histogram& hist
   sum.sum += static_cast<double>(histogram.sum_ns) / 1e9;
 }
 
-EngineStatistics& engine_named(Statistics& out, const EngineShared& engine) {
-  for (EngineStatistics& known : out.engines) {
-    if (known.name == engine.name && known.version == engine.version) return known;
-  }
-  EngineStatistics& fresh = out.engines.emplace_back();
-  fresh.name = engine.name;
-  fresh.version = engine.version;
-  session::SlotPoolState pool = engine.pool->state();
-  add(fresh.counters, "slots", pool.slots);
-  add(fresh.counters, "slots_used", pool.used);
-  add(fresh.counters, "queue_depth", pool.waiting);
-  add(fresh.counters, "instances_ready", pool.instances);
-  return fresh;
-}
-
-void add_engine(Statistics& out, const EngineEntry& entry, const session::EngineCounters& c) {
-  EngineStatistics& engine = engine_named(out, *entry.shared);
+EngineStatistics read_engine(const EngineEntry& entry, const session::EngineCounters& c) {
+  EngineStatistics engine;
+  engine.name = entry.shared->name;
+  engine.version = entry.shared->version;
   Counters& counters = engine.counters;
   add(counters, "sessions_opened", c.sessions_opened);
   add(counters, "execs", c.execs_started);
@@ -89,6 +76,39 @@ void add_engine(Statistics& out, const EngineEntry& entry, const session::Engine
       add(engine.closed, session::reason_name(static_cast<uint32_t>(reason)), c.closed[reason]);
     }
   }
+  return engine;
+}
+
+void add(Counters& sum, const Counters& part) {
+  for (const auto& [name, value] : part) add(sum, name, value);
+}
+
+void add(EngineStatistics& sum, const EngineStatistics& part) {
+  add(sum.counters, part.counters);
+  add(sum.closed, part.closed);
+  for (const auto& [name, histogram] : part.histograms) {
+    HistogramSnapshot& total = histogram_named(sum, name);
+    for (size_t i = 0; i < total.buckets.size(); i++) total.buckets[i] += histogram.buckets[i];
+    total.sum += histogram.sum;
+  }
+}
+
+void add(Statistics& sum, const Statistics& part) {
+  add(sum.counters, part.counters);
+  add(sum.refusals, part.refusals);
+  for (EngineStatistics& known : sum.engines) {
+    for (const EngineStatistics& engine : part.engines) {
+      if (engine.name == known.name && engine.version == known.version) add(known, engine);
+    }
+  }
+  for (InstanceStatistics& known : sum.instances) {
+    for (const InstanceStatistics& instance : part.instances) {
+      if (instance.instance != known.instance) continue;
+      known.channel_bytes_queued += instance.channel_bytes_queued;
+      known.arena_bytes_used += instance.arena_bytes_used;
+      known.arena_bytes += instance.arena_bytes;
+    }
+  }
 }
 
 double seconds(int64_t ns) {
@@ -97,23 +117,56 @@ double seconds(int64_t ns) {
 
 }  // namespace
 
-void add_shard(Statistics& out, ShardContext& shard) {
-  add_grpc(out.counters, shard.server().stats());
-  add(out.counters, "loop_rounds", shard.loop().rounds());
-  for (const auto& entry : shard.engines()) {
-    const session::EngineCounters* counters = shard.core().counters(entry->shared->id);
-    if (counters != nullptr) add_engine(out, *entry, *counters);
-  }
-  for (InstanceStatistics& instance : out.instances) {
-    HostLink* link = shard.find_link(static_cast<session::InstanceId>(instance.instance));
-    if (link == nullptr) continue;
-    instance.channel_bytes_queued += link->queued_bytes();
-    instance.arena_bytes_used += link->arena_bytes_used();
-    instance.arena_bytes += shard.plane().options.arena_bytes;
-  }
+EngineStatistics engine_row(const EngineShared& engine) {
+  EngineStatistics row;
+  row.name = engine.name;
+  row.version = engine.version;
+  session::SlotPoolState pool = engine.pool->state();
+  add(row.counters, "slots", pool.slots);
+  add(row.counters, "slots_used", pool.used);
+  add(row.counters, "queue_depth", pool.waiting);
+  add(row.counters, "instances_ready", pool.instances);
+  return row;
 }
 
-void add_sessions(std::vector<SessionInfo>& out, ShardContext& shard, const std::string& engine) {
+Statistics read_statistics(ShardContext& shard) {
+  Statistics out;
+  add_grpc(out.counters, shard.server().stats());
+  add(out.counters, "loop_rounds", shard.loop().rounds());
+  for (const auto& [error, count] : shard.refusals()) {
+    add(out.refusals, error_row(error).name, count);
+  }
+  for (const auto& entry : shard.engines()) {
+    const session::EngineCounters* counters = shard.core().counters(entry->shared->id);
+    if (counters != nullptr) out.engines.push_back(read_engine(*entry, *counters));
+  }
+  for (const auto& [id, link] : shard.links()) {
+    InstanceStatistics& instance = out.instances.emplace_back();
+    instance.instance = id;
+    instance.channel_bytes_queued = link->queued_bytes();
+    instance.arena_bytes_used = link->arena_bytes_used();
+    instance.arena_bytes = shard.plane().options.arena_bytes;
+  }
+  return out;
+}
+
+void ShardSums::add_to(Statistics& out, const Shards& shards) {
+  newest_.resize(shards.size());
+  auto answers = ask_shards(shards, read_statistics);
+  uint64_t silent = 0;
+  for (size_t i = 0; i < answers.size(); i++) {
+    if (answers[i]) {
+      newest_[i] = std::move(*answers[i]);
+    } else {
+      silent++;
+    }
+    add(out, newest_[i]);
+  }
+  add(out.counters, "shards_silent", silent);
+}
+
+std::vector<SessionInfo> read_sessions(ShardContext& shard, const std::string& engine) {
+  std::vector<SessionInfo> out;
   shard.core().for_each_session([&](const session::SessionInfo& info) {
     EngineEntry* entry = shard.find_engine(info.engine);
     if (!engine.empty() && (entry == nullptr || entry->shared->name != engine)) return;
@@ -133,6 +186,7 @@ void add_sessions(std::vector<SessionInfo>& out, ShardContext& shard, const std:
     one.first_result_s = seconds(s.first_result_ns);
     one.duration_s = seconds(s.duration_ns);
   });
+  return out;
 }
 
 }  // namespace loader::server

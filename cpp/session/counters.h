@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "session/table.h"
+
 namespace loader::session {
 
 // Power-of-two buckets of microseconds: bucket i counts values below 2^i us, the last one the rest.
@@ -28,7 +30,7 @@ struct EngineCounters {
   uint64_t execs_started = 0;
   uint64_t open_sessions = 0;         // of both kinds, now; queued ones included
   uint64_t queued = 0;                // now
-  std::array<uint64_t, 16> closed{};  // by LOADER_REASON_*
+  std::array<uint64_t, kReasonCount> closed{};
   uint64_t frames_in = 0;
   uint64_t bytes_in = 0;
   uint64_t frames_out = 0;

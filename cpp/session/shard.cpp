@@ -181,7 +181,8 @@ SessionId Shard::open(const OpenRequest& request) {
   SessionState& s = impl_->add_session(is_known ? *found->second : impl_->nowhere, request);
   s.request = &request;
   if (!is_known) {
-    impl_->raise(s, Event::kAdmissionTimeout, {.error = ErrorCode::UNKNOWN_ENGINE});
+    impl_->raise(s, Event::kAdmissionTimeout,
+                 {.reason = kReasonRefused, .error = ErrorCode::UNKNOWN_ENGINE});
   } else if (impl_->is_draining) {
     impl_->raise(s, Event::kDrainDeadline);
   } else if (request.deadline_ns <= impl_->now_ns) {

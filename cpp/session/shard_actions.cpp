@@ -312,7 +312,7 @@ void Shard::Impl::hang_port(InstanceId instance) {
 
 void Shard::Impl::send_final(SessionState& s) {
   s.statistics.duration_ns = now_ns - s.opened_ns;
-  ++s.engine->counters.closed[s.reason < 16 ? s.reason : 0];
+  ++s.engine->counters.closed[s.reason < kReasonCount ? s.reason : 0];
   s.is_final_due = true;
   say_final(s);
 }

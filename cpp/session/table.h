@@ -416,10 +416,14 @@ inline constexpr std::array<std::string_view, kActionCount> kActionNames = {
     "replay",       "say_opened",    "queue_result", "send_result",  "attach_front", "detach_front",
     "mark_hung",    "release_slot",  "send_final",   "say_recovered"};
 
-inline constexpr std::array<std::string_view, 16> kReasonNames = {
+// CLOSE_REASON_REFUSED of loader.v1: not in wrapper.h, for no engine ever hears of such a session.
+inline constexpr uint32_t kReasonRefused = 16;
+inline constexpr size_t kReasonCount = 17;
+
+inline constexpr std::array<std::string_view, kReasonCount> kReasonNames = {
     "unspecified",  "finished",      "client_cancel", "client_gone", "deadline", "idle_timeout",
     "engine_error", "call_hung",     "host_died",     "drain",       "replaced", "kicked",
-    "loader_gone",  "create_failed", "admission",     "protocol"};
+    "loader_gone",  "create_failed", "admission",     "protocol",    "refused"};
 
 constexpr std::string_view name_of(State state) {
   return kStateNames[static_cast<size_t>(state)];
@@ -435,6 +439,25 @@ constexpr std::string_view name_of(Outcome o) {
 }
 constexpr std::string_view reason_name(uint32_t reason) {
   return reason < kReasonNames.size() ? kReasonNames[reason] : "unspecified";
+}
+
+// The reason of a session or call that an error kept from beginning: that of the table's event
+// where the error is one of the table's.
+constexpr uint32_t reason_of_refusal(ErrorCode error) {
+  switch (error) {
+    case ErrorCode::NO_FREE_SLOT:
+    case ErrorCode::QUEUE_FULL:
+    case ErrorCode::ENGINE_UNAVAILABLE:
+      return LOADER_REASON_ADMISSION;
+    case ErrorCode::PROTOCOL_VIOLATION:
+      return LOADER_REASON_PROTOCOL;
+    default:
+      break;
+  }
+  for (const auto& closer : table_detail::kOutsideClosers) {
+    if (closer.error == error) return static_cast<uint32_t>(closer.reason);
+  }
+  return kReasonRefused;
 }
 
 // Calls visit(const Row&) for every cell; cells of exec and recoverable only where they differ from

@@ -50,6 +50,12 @@ METRICS: dict[str, Metric] = {
     "loop_rounds": _whole(Kind.COUNTER, "Wake-ups of the data plane's loops."),
     "events_dropped": _whole(Kind.COUNTER, "Log lines of engines dropped because they came too fast."),
     "shards": _whole(Kind.GAUGE, "Threads of the data plane."),
+    "shards_silent": _whole(
+        Kind.GAUGE, "Threads too busy to answer now: what they count is as of the last time they did."
+    ),
+    "refusals": Metric(
+        Kind.COUNTER, ("error",), "Calls refused before they became a session or exec, by error."
+    ),
     "slots": _engine(Kind.GAUGE, "Slots of all ready instances."),
     "slots_used": _engine(Kind.GAUGE, "Slots in use."),
     "queue_depth": _engine(Kind.GAUGE, "Sessions and calls that wait for a slot."),
@@ -67,7 +73,7 @@ METRICS: dict[str, Metric] = {
     "events_refused": _engine(Kind.COUNTER, "Events that the session table refuses in their state."),
     "calls_hung": _engine(Kind.COUNTER, "Calls into the engine that hung."),
     "unknown_fields": _engine(Kind.COUNTER, "Fields of clients' messages that this version does not know."),
-    "invalid_requests": _engine(Kind.COUNTER, "Requests refused by the engine's declarations."),
+    "invalid_requests": _engine(Kind.COUNTER, "Frames and parameters that are not as the engine declares."),
     "sessions_closed": Metric(
         Kind.COUNTER, ("engine", "version", "reason"), "Sessions and calls closed, by reason."
     ),

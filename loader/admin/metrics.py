@@ -36,6 +36,7 @@ class CoreCollector:
         statistics: Mapping[str, Any] = self._core.statistics()
         for name, value in statistics["counters"].items():
             yield _plain(name, value)
+        yield _refusals(statistics["refusals"])
         yield from _engine_counters(statistics["engines"])
         yield from _engine_histograms(statistics["engines"])
         yield _closed(statistics["engines"])
@@ -88,6 +89,8 @@ def exposition(core: Server, supervisor: Supervisor) -> bytes:
 def flat_statistics(statistics: Mapping[str, Any]) -> dict[str, float]:
     """Counters as names with labels, `loader_frames_in{engine="asr"}`, for GetStatistics."""
     values = {f"loader_{name}": float(value) for name, value in statistics["counters"].items()}
+    for error, value in statistics["refusals"].items():
+        values[f'loader_refusals{{error="{error}"}}'] = float(value)
     for engine in statistics["engines"]:
         label = f'engine="{engine["name"]}",version="{engine["version"]}"'
         for name, value in engine["counters"].items():
@@ -109,6 +112,13 @@ def _is_gauge(name: str) -> bool:
 def _plain(name: str, value: float) -> Metric:
     family = GaugeMetricFamily if _is_gauge(name) else CounterMetricFamily
     return family(f"loader_{name}", _help(name), value=value)
+
+
+def _refusals(refusals: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily("loader_refusals", _help("refusals"), labels=["error"])
+    for error, value in refusals.items():
+        family.add_metric([error], value)
+    return family
 
 
 def _engine_counters(engines: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -61,7 +61,7 @@ class RandomWorld {
     add_instance();
   }
 
-  using Reasons = std::array<uint64_t, 16>;
+  using Reasons = std::array<uint64_t, kReasonCount>;
 
   // Adds how many sessions ended for which reason.
   void run(int steps, Reasons& reasons) {

@@ -238,6 +238,24 @@ TEST(Table, NamesAreComplete) {
   EXPECT_EQ(kActionNames[21], "say_recovered");
 }
 
+// What never began ends with the reason that the table gives the same error, or with refused.
+TEST(Table, EveryRefusalHasTheReasonOfItsError) {
+  for_each_row([](const Row& row) {
+    if (row.state != State::kQueued || row.cell.outcome != Outcome::kNext) return;
+    if (row.cell.error == ErrorCode::kNone) return;
+    EXPECT_EQ(reason_of_refusal(row.cell.error), row.cell.reason) << name_of(row.event);
+  });
+  for (ErrorCode error : {ErrorCode::QUEUE_FULL, ErrorCode::ENGINE_UNAVAILABLE}) {
+    EXPECT_EQ(reason_name(reason_of_refusal(error)), "admission");
+  }
+  EXPECT_EQ(reason_name(reason_of_refusal(ErrorCode::PROTOCOL_VIOLATION)), "protocol");
+  for (ErrorCode error :
+       {ErrorCode::INVALID_ARGUMENT, ErrorCode::UNKNOWN_ENGINE, ErrorCode::UNSUPPORTED,
+        ErrorCode::UNAUTHENTICATED, ErrorCode::PERMISSION_DENIED}) {
+    EXPECT_EQ(reason_name(reason_of_refusal(error)), "refused");
+  }
+}
+
 // The error table is usable as constexpr data.
 TEST(Errors, RowsAreFoundByCode) {
   static_assert(error_row(ErrorCode::NO_FREE_SLOT).grpc == GrpcCode::RESOURCE_EXHAUSTED);

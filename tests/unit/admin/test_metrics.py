@@ -15,8 +15,10 @@ ENGINE = {
 
 def test_flat_names_carry_engine_version_and_reason() -> None:
     """GetStatistics has one number a name."""
-    assert flat_statistics({"counters": {"calls": 7}, "engines": [ENGINE]}) == {
+    taken = {"counters": {"calls": 7}, "refusals": {"DRAINING": 2}, "engines": [ENGINE]}
+    assert flat_statistics(taken) == {
         "loader_calls": 7.0,
+        'loader_refusals{error="DRAINING"}': 2.0,
         'loader_frames_in{engine="asr",version="2"}': 3.0,
         'loader_sessions_closed{engine="asr",version="2",reason="finished"}': 1.0,
     }
