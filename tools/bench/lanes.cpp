@@ -44,9 +44,9 @@ void UnaryLane::done(bool) {
 }
 
 StreamLane::StreamLane(grpc::GenericStub& stub, grpc::CompletionQueue& queue,
-                       const std::string& path, const grpc::ByteBuffer* opening,
+                       const std::string& path, std::optional<grpc::ByteBuffer> opening,
                        grpc::ByteBuffer request, Mode mode, Tally& tally)
-    : opening_(opening),
+    : opening_(std::move(opening)),
       request_(std::move(request)),
       mode_(mode),
       tally_(tally),
@@ -58,7 +58,7 @@ void StreamLane::start() {
 
 void StreamLane::started(bool is_ok) {
   if (!is_ok) return end();
-  if (opening_ != nullptr) {
+  if (opening_) {
     write(*opening_);
     return read();
   }

@@ -65,7 +65,8 @@ class StreamLane {
     kStall,     // messages as fast as they go; nothing is read after the opening
   };
   StreamLane(grpc::GenericStub& stub, grpc::CompletionQueue& queue, const std::string& path,
-             const grpc::ByteBuffer* opening, grpc::ByteBuffer request, Mode mode, Tally& tally);
+             std::optional<grpc::ByteBuffer> opening, grpc::ByteBuffer request, Mode mode,
+             Tally& tally);
 
   void start();
   bool is_open() const { return is_open_; }
@@ -94,7 +95,7 @@ class StreamLane {
   void proceed();
   void end();
 
-  const grpc::ByteBuffer* opening_;
+  std::optional<grpc::ByteBuffer> opening_;
   grpc::ByteBuffer request_;
   Mode mode_;
   Tally& tally_;

@@ -23,7 +23,7 @@ using bench::StreamLane;
 
 struct Settings {
   std::string address, path, mode = "unary";
-  grpc::ByteBuffer request, opening;
+  std::string request, opening;
   bool has_opening = false;
   int lanes = 1;
   int channels = 4;
@@ -32,10 +32,19 @@ struct Settings {
   double interval_ms = 32;
 };
 
-grpc::ByteBuffer read_file(const std::string& path) {
+std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot read " + path);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Where a request has eight `#` in a row it wants the number of its lane.
+grpc::ByteBuffer message_of(std::string bytes, int lane) {
+  static constexpr std::string_view kPlace = "########";
+  if (const size_t at = bytes.find(kPlace); at != std::string::npos) {
+    const std::string digits = std::to_string(100'000'000 + lane).substr(1);
+    bytes.replace(at, kPlace.size(), digits);
+  }
   const grpc::Slice slice(bytes);
   return {&slice, 1};
 }
@@ -100,7 +109,7 @@ class Load {
     std::vector<std::unique_ptr<bench::UnaryLane>> lanes;
     for (int i = 0; i < settings_.lanes; ++i) {
       lanes.push_back(std::make_unique<bench::UnaryLane>(stub(i), queue_, settings_.path,
-                                                         settings_.request, tally_));
+                                                         message_of(settings_.request, i), tally_));
       lanes.back()->start();
     }
     measure([](Clock::time_point until) { return until; });
@@ -111,9 +120,11 @@ class Load {
                       : settings_.mode == "stall" ? StreamLane::Mode::kStall
                                                   : StreamLane::Mode::kOnDemand;
     for (int i = 0; i < settings_.lanes; ++i) {
-      streams_.push_back(std::make_unique<StreamLane>(
-          stub(i), queue_, settings_.path, settings_.has_opening ? &settings_.opening : nullptr,
-          settings_.request, mode, tally_));
+      std::optional<grpc::ByteBuffer> opening;
+      if (settings_.has_opening) opening = message_of(settings_.opening, i);
+      streams_.push_back(std::make_unique<StreamLane>(stub(i), queue_, settings_.path, opening,
+                                                      message_of(settings_.request, i), mode,
+                                                      tally_));
       streams_.back()->start();
     }
     const auto give_up = Clock::now() + std::chrono::seconds(30);

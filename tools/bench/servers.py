@@ -23,6 +23,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 READY_TIMEOUT_S = 60.0
 SLOTS = 4096
+# What is a session in Triton: state and order by the sequence batcher (of its two strategies the one that costs
+# it less), any number of results to a request by the decoupled policy.
+TRITON_SESSION = (
+    "max_batch_size: 64\nmodel_transaction_policy { decoupled: true }\n"
+    "sequence_batching { max_sequence_idle_microseconds: 600000000 oldest { max_candidate_sequences: 256 } }\n"
+)
 
 
 class NotAvailableError(Exception):
@@ -131,16 +137,17 @@ def _triton_backends(folder: Path, package: Path) -> Path:
 
 
 def _write_triton_model(repository: Path) -> None:
-    """A model that answers with its input."""
-    folder = repository / "echo" / "1"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.py").write_text((HERE / "triton_echo.py").read_text())
-    (repository / "echo" / "config.pbtxt").write_text(
-        'backend: "python"\nmax_batch_size: 0\n'
-        'input [{ name: "x" data_type: TYPE_UINT8 dims: [-1] }]\n'
-        'output [{ name: "y" data_type: TYPE_UINT8 dims: [-1] }]\n'
-        "instance_group [{ kind: KIND_CPU count: 1 }]\n"
-    )
+    """Two models that answer with their input: one for calls, one for sessions."""
+    for name, kind in (("echo", "max_batch_size: 0\n"), ("session", TRITON_SESSION)):
+        folder = repository / name / "1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.py").write_text((HERE / "triton_echo.py").read_text())
+        (repository / name / "config.pbtxt").write_text(
+            f'backend: "python"\n{kind}'
+            'input [{ name: "x" data_type: TYPE_UINT8 dims: [-1] }]\n'
+            'output [{ name: "y" data_type: TYPE_UINT8 dims: [-1] }]\n'
+            "instance_group [{ kind: KIND_CPU count: 1 }]\n"
+        )
 
 
 @contextmanager

@@ -27,8 +27,14 @@ def traffic(folder: Path, engine: str, *, is_stream: bool, size: int) -> Traffic
     name = f"{engine}-{'stream' if is_stream else 'exec'}-{size}"
     request = folder / f"{name}.bin"
     if engine == "triton":
-        request.write_bytes(_triton(bytes(size)))
-        return Traffic(TRITON_STREAM if is_stream else TRITON_EXEC, request)
+        request.write_bytes(_triton("session" if is_stream else "echo", bytes(size)))
+        if not is_stream:
+            return Traffic(TRITON_EXEC, request)
+        # A session is a sequence; its first request starts it.
+        opening = folder / f"{name}-open.bin"
+        opening.write_bytes(request.read_bytes() + LANE + _parameter(b"sequence_start", b"\x08\x01"))
+        request.write_bytes(request.read_bytes() + LANE)
+        return Traffic(TRITON_STREAM, request, opening)
     served = engine if engine in ("inline", "python") else "native"
     target = loader_pb2.Target(engine=served)
     frame = frame_pb2.Frame(items=[frame_pb2.Item(key="data", data=bytes(size))])
@@ -41,10 +47,16 @@ def traffic(folder: Path, engine: str, *, is_stream: bool, size: int) -> Traffic
     return Traffic(LOADER_SESSION, request, opening)
 
 
-def _triton(data: bytes) -> bytes:
+def _triton(model: str, data: bytes) -> bytes:
     """A ModelInferRequest: model_name 1, inputs 5 {name 1, datatype 2, shape 3}, raw_input_contents 7."""
-    tensor = _field(1, b"x") + _field(2, b"UINT8") + _field(3, _varint(len(data)))
-    return _field(1, b"echo") + _field(5, tensor) + _field(7, data)
+    shape = _varint(len(data)) if model == "echo" else b"\x01" + _varint(len(data))
+    tensor = _field(1, b"x") + _field(2, b"UINT8") + _field(3, shape)
+    return _field(1, model.encode()) + _field(5, tensor) + _field(7, data)
+
+
+def _parameter(key: bytes, value: bytes) -> bytes:
+    """An entry of ModelInferRequest.parameters; an InferParameter has bool 1, int64 2, string 3."""
+    return _field(4, _field(1, key) + _field(2, value))
 
 
 def _field(number: int, data: bytes) -> bytes:
@@ -57,3 +69,7 @@ def _varint(value: int) -> bytes:
         out += bytes([value & 0x7F | 0x80])
         value >>= 7
     return out + bytes([value])
+
+
+# The load generator puts the number of its lane here.
+LANE = _parameter(b"sequence_id", _field(3, b"#" * 8))
