@@ -88,6 +88,9 @@ class Center(Protocol):
     def url(self) -> str:
         """As given, without secrets."""
 
+    def origin_of(self, name: str) -> str:
+        """Where a document is, for people: a path, or a key with its server."""
+
     async def load(self) -> Revision:
         """What it holds now. Raises: BadConfigError where there is no root document or it is not text."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import yaml
 
@@ -20,6 +20,16 @@ Path: TypeAlias = "tuple[str | int, ...]"
 _VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
+class Place(NamedTuple):
+    """A line of a document."""
+
+    document: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}"
+
+
 @dataclass(slots=True)
 class Document:
     """The values of one file, where each stands, and which came from the environment."""
@@ -28,12 +38,13 @@ class Document:
     values: dict[str, Value] = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)
     secrets: set[Path] = field(default_factory=set)
+    origins: dict[Path, str] = field(default_factory=dict)  # of keys that come from an included document
 
-    def line_of(self, path: Path) -> int:
-        """The line of a key, or of the nearest key above it that is written in the file."""
+    def place_of(self, path: Path) -> Place:
+        """Where a key is written, or the nearest key above it that is."""
         while path and path not in self.lines:
             path = path[:-1]
-        return self.lines.get(path, 1)
+        return Place(self.origins.get(path, self.origin), self.lines.get(path, 1))
 
 
 def parse_document(text: str, origin: str, environment: Mapping[str, str]) -> Document:

@@ -5,7 +5,7 @@ Compares values by the class that the schema gives each key; refuses to know how
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loader.config.schema import Change, EngineConfig, Section, ServiceConfig
@@ -27,6 +27,11 @@ class Changed:
     change: Change
     old: object
     new: object
+    is_secret: bool = False  # something in it came from the environment
+
+    def __str__(self) -> str:
+        values = "(from the environment)" if self.is_secret else f"{self.old!r} → {self.new!r}"
+        return f"{self.key}: {values}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +75,20 @@ class Plan:
 
     def refusals(self) -> list[str]:
         """One sentence for each change that no running loader can apply."""
-        return [f"{c.key}: {c.old!r} → {c.new!r} takes a restart of the loader" for c in self.loader]
+        return [f"{changed} takes a restart of the loader" for changed in self.loader]
 
 
 def plan(
     old: EffectiveConfig, new: EffectiveConfig, powers: Mapping[DeploymentKey, Powers] | None = None
 ) -> Plan:
     """What it takes to get from `old` to `new`, where the running deployments have `powers`."""
-    found = _differences("", old.service, new.service, skip="engines")
+    found = [
+        _marked(one, old.service, new.service, one.key.partition(".")[0])
+        for one in _differences("", old.service, new.service, skip="engines")
+    ]
     engines: list[EnginePlan] = []
     for name in dict.fromkeys(key.engine for key in (*new.deployments, *old.deployments)):
-        one = _EngineDifferences(name, old.deployments, new.deployments, powers or {})
+        one = _EngineDifferences(name, old, new, powers or {})
         found += one.applied_live
         if one.plan.is_restarting or one.plan.update:
             engines.append(one.plan)
@@ -98,10 +106,12 @@ class _EngineDifferences:
     def __init__(
         self,
         name: str,
-        old: Mapping[DeploymentKey, EngineConfig],
-        new: Mapping[DeploymentKey, EngineConfig],
+        before: EffectiveConfig,
+        after: EffectiveConfig,
         powers: Mapping[DeploymentKey, Powers],
     ) -> None:
+        old, new = before.deployments, after.deployments
+        self._services = (before.service, after.service)
         mine = [key for key in new if key.engine == name]
         self.applied_live: list[Changed] = []
         self._because: list[Changed] = []
@@ -120,7 +130,12 @@ class _EngineDifferences:
     def _compare(self, key: DeploymentKey, old: EngineConfig, new: EngineConfig, powers: Powers) -> str:
         """`replace`, `update` or nothing; live keys are noted where the deployment stays."""
         prefix = f"engines.{key.engine}.versions.{key.version}."
-        differences = _differences(prefix, old, new)
+        differences = [
+            _marked(
+                one, *self._services, "engines", key.engine, one.key.removeprefix(prefix).partition(".")[0]
+            )
+            for one in _differences(prefix, old, new)
+        ]
         hard = [c for c in differences if _is_hard(c.key.removeprefix(prefix), c.change, powers)]
         if hard:
             self._because += hard
@@ -137,6 +152,10 @@ def _is_hard(name: str, change: Change, powers: Powers) -> bool:
     if name == "config":
         return not powers.takes_update
     return change is Change.REPLACE
+
+
+def _marked(changed: Changed, old: ServiceConfig, new: ServiceConfig, *keys: str) -> Changed:
+    return replace(changed, is_secret=old.has_secret(*keys) or new.has_secret(*keys))
 
 
 def _of(change: Change, found: list[Changed]) -> tuple[Changed, ...]:

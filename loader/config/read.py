@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from loader.config.document import Document, parse_document
+from loader.config.document import Document, Place
 from loader.config.document import Path as KeyPath
+from loader.config.documents import lay_over, merge_documents
 from loader.config.schema import EngineConfig, ServiceConfig
 from loader.config.versions import with_whole_versions
 from loader.errors import BadConfigError
@@ -28,14 +29,41 @@ def read_config(text: str, origin: str, environment: Mapping[str, str] | None = 
 
     Raises: BadConfigError, one line for each mistake: file, line, key, value seen, what to write.
     """
-    document = parse_document(text, origin, os.environ if environment is None else environment)
+    return read_documents({origin: text}, Path(origin).resolve().parent, environment=environment)
+
+
+def read_documents(
+    documents: Mapping[str, str],
+    folder: Path,
+    over: Document | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> ServiceConfig:
+    """The configuration in the first of `documents` and those it includes, by name, with `over` over them.
+
+    Relative paths in it begin at `folder`. Raises: as read_config.
+    """
+    return validate(effective_document(documents, over, environment), folder)
+
+
+def effective_document(
+    documents: Mapping[str, str], over: Document | None = None, environment: Mapping[str, str] | None = None
+) -> Document:
+    """The values of all documents, merged, and where each was written; not validated."""
+    document = merge_documents(documents, os.environ if environment is None else environment)
+    if over is not None:
+        lay_over(document, over)
+    return document
+
+
+def validate(document: Document, folder: Path) -> ServiceConfig:
+    """The configuration that the values are. Raises: as read_config."""
     try:
         config = ServiceConfig.model_validate(with_whole_versions(document.values))
     except ValidationError as error:
         # A mistake in a key that versions take from their engine is found once in each of them.
         lines = sorted({_explain(document, detail) for detail in error.errors(include_url=False)})
         raise BadConfigError("\n".join(text for _, text in lines)) from None
-    return _with_absolute_paths(config, Path(origin).resolve().parent)
+    return _with_absolute_paths(config, folder).with_secrets(document.secrets)
 
 
 def known_keys(path: KeyPath) -> list[str]:
@@ -63,11 +91,10 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _explain(document: Document, detail: ErrorDetails) -> tuple[int, str]:
+def _explain(document: Document, detail: ErrorDetails) -> tuple[Place, str]:
     path = _written(document, tuple(part for part in detail["loc"] if part != "[key]"))
-    line = document.line_of(path)
-    key = ".".join(map(str, path))
-    return line, f"{document.origin}:{line}: {key}: {_message(document, path, detail)}"
+    place = document.place_of(path)
+    return place, f"{place}: {'.'.join(map(str, path))}: {_message(document, path, detail)}"
 
 
 def _written(document: Document, path: KeyPath) -> KeyPath:

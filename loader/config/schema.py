@@ -6,9 +6,12 @@ Values only: reading files is in read.py, comparing two configurations in plan.p
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Change(Enum):
@@ -191,3 +194,15 @@ class ServiceConfig(Section):
         "", "Folder of the last good configuration. Empty: the user's cache folder.", is_of_node=True
     )
     engines: dict[Name, EngineConfig] = replace(..., "The engines by name.", min_length=1)
+
+    _secrets: frozenset[tuple[str | int, ...]] = frozenset()
+
+    def with_secrets(self, paths: Iterable[tuple[str | int, ...]]) -> ServiceConfig:
+        """The same, remembering which keys came from the environment: their values are never printed."""
+        copy = self.model_copy()
+        copy._secrets = frozenset(paths)
+        return copy
+
+    def has_secret(self, *keys: str) -> bool:
+        """Something at or below a key came from the environment; an engine's versions count with the engine."""
+        return any(set(keys) <= set(map(str, path)) for path in self._secrets)

@@ -1,0 +1,218 @@
+"""A config center in Consul: documents, acknowledgements and history as keys under one prefix.
+
+PREFIX/config/NAME, PREFIX/acknowledgements/NODE, PREFIX/history/REVISION. Knows Consul's KV, no configuration keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from loader.center.protocol import Acknowledgement, Document, HistoryEntry, Revision
+from loader.center.values import (
+    HISTORY_KEPT,
+    acknowledgement_from,
+    acknowledgement_text,
+    history_from,
+    history_text,
+    revision_of,
+    with_changes,
+)
+from loader.consul_link import CALL_S, ConsulLink, ConsulLocation
+from loader.errors import BadConfigError, CenterUnreachableError, ConflictError, LoaderError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from loader.consul_link import ConsulAccess
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 10  # of a blocking query; Consul adds up to a sixteenth
+RETRY_S = 0.5
+RETRY_MAX_S = 5.0
+
+
+class ConsulCenter:
+    """One service's configuration in Consul."""
+
+    def __init__(self, url: str, access: ConsulAccess) -> None:
+        self.url = url
+        self._prefix = ConsulLocation.parse(url).path
+        self._link = ConsulLink(ConsulLocation.parse(url), access, CenterUnreachableError)
+
+    def origin_of(self, name: str) -> str:
+        """The key, as `consul kv get` takes it."""
+        return f"{self._prefix}/config/{name}"
+
+    async def load(self) -> Revision:
+        """The documents now. Raises: BadConfigError, CenterUnreachableError."""
+        _, rows = await self._read("config/")
+        return self._revision(rows)
+
+    async def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
+        """As Center.watch: blocking queries, from the beginning again when the index is not to be trusted."""
+        index, told, wait_s = 0, "", RETRY_S
+        while True:
+            try:
+                now, rows = await self._read("config/", index)
+                # An index that goes back, or is 0, belongs to a Consul that lost its state: ask without one.
+                index = now if now >= index else 0
+                wait_s = RETRY_S
+                revision = self._revision(rows)
+            except CenterUnreachableError as error:
+                if told != "unreachable":
+                    yield error
+                index, known, told = 0, "", "unreachable"
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_MAX_S)
+                continue
+            except BadConfigError as error:
+                if told != error.message:
+                    yield error
+                known, told = "", error.message
+                continue
+            told = ""
+            if revision.name != known:
+                known = revision.name
+                yield revision
+
+    async def put(
+        self, documents: Sequence[Document], expected: str, author: str, message: str = ""
+    ) -> Revision:
+        """As Center.put: one transaction over every key's ModifyIndex."""
+        _, rows = await self._read("config/")
+        held = revision_of([Document(name, text) for name, (text, _) in self._texts(rows).items()])
+        if (held.name if held else "") != expected:
+            raise ConflictError(
+                f"{self.url}: holds {held.name if held else 'nothing'}, not {expected or 'nothing'}"
+            )
+        wanted = with_changes(held, documents)
+        operations = self._operations(rows, documents)
+        operations.append(
+            _set(f"{self._prefix}/history/{wanted.name}", history_text(wanted, author, message))
+        )
+        await self._transact(operations, expected)
+        await self._prune()
+        return wanted
+
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """As Center.acknowledge."""
+        key = f"{self._prefix}/acknowledgements/{acknowledgement.node}"
+        text = acknowledgement_text(acknowledgement)
+        await self._link.call(lambda consul: consul.kv.put(key, text))
+
+    async def acknowledgements(self) -> list[Acknowledgement]:
+        """As Center.acknowledgements."""
+        _, rows = await self._read("acknowledgements/")
+        found = [acknowledgement_from(_text(row)) for row in rows]
+        return sorted((one for one in found if one), key=lambda one: one.node)
+
+    async def history(self) -> list[HistoryEntry]:
+        """As Center.history."""
+        _, rows = await self._read("history/")
+        found = [history_from(_text(row)) for row in sorted(rows, key=_age, reverse=True)]
+        return [one for one in found if one]
+
+    async def record(self, revision: Revision, author: str) -> None:
+        """As Center.record: made only where it is not there."""
+        key, text = f"{self._prefix}/history/{revision.name}", history_text(revision, author, "seen")
+        await self._link.call(lambda consul: consul.kv.put(key, text, cas=0))
+        await self._prune()
+
+    async def close(self) -> None:
+        """As Center.close."""
+        await self._link.close()
+
+    # ---- inside
+
+    async def _read(self, folder: str, index: int = 0) -> tuple[int, list[dict[str, Any]]]:
+        """All keys of a folder as one state, and the index of that state."""
+        key = f"{self._prefix}/{folder}"
+        limit_s = WAIT_S * 17 / 16 + CALL_S if index else CALL_S
+        now, rows = await self._link.call(
+            lambda consul: consul.kv.get(key, recurse=True, index=index or None, wait=f"{WAIT_S}s"), limit_s
+        )
+        return int(now or 0), rows or []
+
+    def _texts(self, rows: list[dict[str, Any]]) -> dict[str, tuple[str, int]]:
+        """Documents with their ModifyIndex. Raises: BadConfigError for one that is not text."""
+        start = len(f"{self._prefix}/config/")
+        out: dict[str, tuple[str, int]] = {}
+        for row in rows:
+            name = row["Key"][start:]
+            if name and not name.endswith("/"):
+                try:
+                    out[name] = (_text(row), row["ModifyIndex"])
+                except UnicodeDecodeError as error:
+                    where = f"byte {error.start}"
+                    raise BadConfigError(f"{self.origin_of(name)}: is not UTF-8 text: {where}") from None
+        return out
+
+    def _revision(self, rows: list[dict[str, Any]]) -> Revision:
+        found = revision_of([Document(name, text) for name, (text, _) in self._texts(rows).items()])
+        if found is None:
+            raise BadConfigError(
+                f"{self.url}: has no {self.origin_of('service.yaml')}: put the configuration there"
+            )
+        return found
+
+    def _operations(self, rows: list[dict[str, Any]], documents: Sequence[Document]) -> list[dict[str, Any]]:
+        """Compare-and-set for what changes, and a check of everything that does not."""
+        indexes = {name: index for name, (_, index) in self._texts(rows).items()}
+        changed = {one.name: one.text for one in documents}
+        out: list[dict[str, Any]] = []
+        for name, text in changed.items():
+            key, index = f"{self._prefix}/config/{name}", indexes.get(name, 0)
+            if text:
+                out.append({"KV": {"Verb": "cas", "Key": key, "Value": _base64(text), "Index": index}})
+            elif index:
+                out.append({"KV": {"Verb": "delete-cas", "Key": key, "Index": index}})
+        for name, index in indexes.items():
+            if name not in changed:
+                key = f"{self._prefix}/config/{name}"
+                out.append({"KV": {"Verb": "check-index", "Key": key, "Index": index}})
+        return out
+
+    async def _transact(self, operations: list[dict[str, Any]], expected: str) -> None:
+        def use(consul: Any) -> Any:
+            # Not consul.txn.put: it sends no token.
+            headers = consul.prepare_headers(None)
+            return consul.http.put(_status, "/v1/txn", data=json.dumps(operations), headers=headers)
+
+        status, body = await self._link.call(use)
+        if status == 409:
+            raise ConflictError(f"{self.url}: has changed since {expected or 'it was empty'}: read it again")
+        if status != 200:
+            raise CenterUnreachableError(f"{self.url}: Consul refused the change: {status} {body.strip()}")
+
+    async def _prune(self) -> None:
+        _, rows = await self._read("history/")
+        for row in sorted(rows, key=_age)[: max(0, len(rows) - HISTORY_KEPT)]:
+            await self._delete(row["Key"])
+
+    async def _delete(self, key: str) -> None:
+        await self._link.call(lambda consul: consul.kv.delete(key))
+
+
+def _status(response: Any) -> tuple[int, str]:
+    return response.code, response.body
+
+
+def _set(key: str, text: str) -> dict[str, Any]:
+    return {"KV": {"Verb": "set", "Key": key, "Value": _base64(text)}}
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _text(row: dict[str, Any]) -> str:
+    return bytes(row["Value"] or b"").decode()
+
+
+def _age(row: dict[str, Any]) -> int:
+    return int(row["ModifyIndex"])

@@ -1,0 +1,89 @@
+"""What `loader --config` names: the configuration itself, or a small file that says where its center is.
+
+A bootstrap has the key `center` and keys that belong to the node; refuses to know any center.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loader.config.document import Document, parse_document
+from loader.config.plan import node_keys
+from loader.consul_link import ConsulAccess
+from loader.errors import BadConfigError
+
+URL = re.compile(r"^(consul|consul\+https|file):")
+ACCESS = ("center_token", "center_ca", "center_certificate", "center_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Where the configuration is, and what this node says over it."""
+
+    center: str  # an URL: file:PATH where the file is the configuration itself
+    folder: Path  # where relative paths begin
+    over: Document
+    access: ConsulAccess = field(default_factory=ConsulAccess)
+
+
+def read_bootstrap(location: str, environment: Mapping[str, str] | None = None) -> Bootstrap:
+    """What FILE or URL names. Raises: BadConfigError with the line at fault."""
+    environment = os.environ if environment is None else environment
+    token = environment.get("CONSUL_HTTP_TOKEN", "")
+    if URL.match(location):
+        return Bootstrap(location, _folder_of(location), Document(location), ConsulAccess(token))
+    path = Path(location)
+    if path.is_dir():
+        return Bootstrap(f"file:{path.absolute()}", path.absolute(), Document(location))
+    document = parse_document(_text_of(path), location, environment)
+    folder = path.absolute().parent
+    if "center" not in document.values:
+        return Bootstrap(f"file:{path.absolute()}", folder, Document(location))
+    return _with_center(document, folder, token)
+
+
+def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
+    values = dict(document.values)
+    center = str(values.pop("center"))
+    if not URL.match(center):
+        raise BadConfigError(
+            f"{document.place_of(('center',))}: center: {center} is no center: "
+            "write consul://HOST:PORT/PREFIX or file:PATH"
+        )
+    if center.startswith("file:"):
+        center = f"file:{os.path.normpath(folder / Path(center.removeprefix('file:')).expanduser())}"
+    given = {name: str(values.pop(name)) for name in ACCESS if name in values}
+    access = ConsulAccess(
+        given.get("center_token", token),
+        *((given.get(name) and str(folder / given[name])) or "" for name in ACCESS[1:]),
+    )
+    unknown = [name for name in values if name not in node_keys()]
+    if unknown:
+        raise BadConfigError(
+            f"{document.place_of((unknown[0],))}: {unknown[0]}: belongs into the center: beside `center` stand "
+            f"only {', '.join((*ACCESS, *sorted(node_keys())))}"
+        )
+    return Bootstrap(
+        center, folder, Document(document.origin, values, document.lines, document.secrets), access
+    )
+
+
+def _folder_of(url: str) -> Path:
+    """A directory's own folder, a file's, and for anything else the working folder."""
+    if not url.startswith("file:"):
+        return Path.cwd()
+    path = Path(url.removeprefix("file:")).absolute()
+    return path if path.is_dir() else path.parent
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise BadConfigError(f"{path}: cannot be read: {error.strerror}: check --config") from None
+    except UnicodeDecodeError as error:
+        raise BadConfigError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from None

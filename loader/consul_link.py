@@ -1,0 +1,151 @@
+"""One connection to Consul for centers and registries: several addresses, bounded calls, plain errors.
+
+Knows Consul's HTTP client; refuses to know what is kept there. Uses only what Consul 1.8 and today's share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loader.errors import BadConfigError, LoaderError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+logger = logging.getLogger(__name__)
+
+URL = re.compile(r"^consul(?P<tls>\+https)?://(?P<addresses>[^/]+)(?:/(?P<path>[^?#]*))?$")
+CALL_S = 5.0
+CONNECT_S = 3.0
+PORT = 8500
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulAccess:
+    """What lets us in. Files; empty: not given."""
+
+    token: str = field(default="", repr=False)
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulLocation:
+    """An URL in parts."""
+
+    addresses: tuple[tuple[str, int], ...]
+    path: str  # without slashes at its ends
+    is_tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> ConsulLocation:
+        """Raises: BadConfigError."""
+        match = URL.match(url)
+        if match is None or not (match["path"] or "").strip("/"):
+            raise BadConfigError(
+                f"{url}: is no address of Consul: write consul://HOST:PORT[,HOST:PORT]/PREFIX"
+            )
+        addresses = tuple(_address(url, one) for one in match["addresses"].split(","))
+        return cls(addresses, match["path"].strip("/"), bool(match["tls"]))
+
+
+def _address(url: str, text: str) -> tuple[str, int]:
+    host, _, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
+    if not host or (port and not port.isdigit()):
+        raise BadConfigError(f"{url}: {text!r} is no HOST:PORT")
+    return host, int(port) if port else PORT
+
+
+class ConsulLink:
+    """Calls the address that answered last; another one when it does not. For one event loop."""
+
+    def __init__(
+        self, location: ConsulLocation, access: ConsulAccess, unreachable: type[LoaderError]
+    ) -> None:
+        self._location = location
+        self._access = access
+        self._unreachable = unreachable
+        self._clients: dict[tuple[str, int], Any] = {}
+        self._at = 0
+
+    async def call(self, use: Callable[[Any], Awaitable[Answer]], limit_s: float = CALL_S) -> Answer:
+        """What `use` gets from a client of py-consul. Raises: the error class given, when no address answers."""
+        failures: list[str] = []
+        for _ in self._location.addresses:
+            address = self._location.addresses[self._at % len(self._location.addresses)]
+            try:
+                async with asyncio.timeout(limit_s):
+                    return await use(self._client(address))
+            except _failures() as error:
+                failures.append(f"{address[0]}:{address[1]}: {_text(error, limit_s)}")
+                self._at += 1
+        raise self._unreachable(f"Consul does not answer: {'; '.join(failures)}")
+
+    async def close(self) -> None:
+        """Ends every connection."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.close()
+
+    def _client(self, address: tuple[str, int]) -> Any:
+        if address not in self._clients:
+            self._clients[address] = _make_client(address, self._location.is_tls, self._access)
+        return self._clients[address]
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    import aiohttp
+    import consul
+
+    # A refusal (no permission) is a failure too: without the right token nothing can be read from any address.
+    return (OSError, TimeoutError, aiohttp.ClientError, consul.ConsulException)
+
+
+def _text(error: BaseException, limit_s: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer in {limit_s:g} s"
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _make_client(address: tuple[str, int], is_tls: bool, access: ConsulAccess) -> Any:
+    import aiohttp
+    import consul.aio
+
+    context = _tls_context(access) if is_tls else None
+
+    class Http(consul.aio.HTTPClient):  # type: ignore[misc]
+        """py-consul's own makes its session with options that today's aiohttp refuses."""
+
+        def __init__(self, host: str, port: int, scheme: str, **_: Any) -> None:
+            consul.base.HTTPClient.__init__(self, host, port, scheme)
+            connector = aiohttp.TCPConnector(ssl=context if context is not None else True)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+
+    class Client(consul.aio.Consul):  # type: ignore[misc]
+        def http_connect(self, host: str, port: int, scheme: str, *_: Any, **__: Any) -> Http:
+            return Http(host, port, scheme)
+
+    client = Client(host=address[0], port=address[1], scheme="https" if is_tls else "http")
+    client.token = access.token or None  # the constructor prefers the environment's
+    return client
+
+
+def _tls_context(access: ConsulAccess) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=access.ca or None)
+        if access.certificate:
+            context.load_cert_chain(access.certificate, access.key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise BadConfigError(
+            f"center_ca {access.ca!r}, center_certificate {access.certificate!r}: {error}"
+        ) from None
+    return context
