@@ -127,6 +127,9 @@ class CallHandler {
   virtual void on_message(Message& message) = 0;
   // The client will send no more messages.
   virtual void on_half_close() {}
+  // The library is about to end the call with `status` (deadline, over-large message, drain). A
+  // handler may send a last message and finish() here, in its own words; else on_cancel() follows.
+  virtual void on_ending(const Status& status) { static_cast<void>(status); }
   // The call is over for the client; at most once, and not after finish(). Nothing can be sent any
   // more: sends return false. Call finish() (any status) once the work behind it has ended; it may
   // be called right here.

@@ -438,8 +438,12 @@ void Stream::finish(const Status& status, const Metadata& trailers) {
 
 void Stream::end_by_library(const Status& status, CancelReason reason) {
   if (has_status_ || is_cancelled_) return;
-  record_end(status.code);
   out_.drop_whole_messages();
+  if (handler_ != nullptr && !out_.is_inside_message()) {
+    guarded([&] { handler_->on_ending(status); });
+    if (is_finished_) return;
+  }
+  record_end(status.code);
   if (out_.is_inside_message() && reason != CancelReason::kProtocol) {
     has_status_ = true;
     connection_->reset(*this, NGHTTP2_CANCEL);
@@ -457,7 +461,9 @@ void Stream::end_by_library(const Status& status, CancelReason reason) {
 void Stream::on_deadline() {
   if (!has_status_) {
     end_by_library({Code::kDeadlineExceeded, "deadline exceeded"}, CancelReason::kDeadline);
-  } else if (!has_trailers_ && is_http_open_) {
+    if (!is_finished_) return;
+  }
+  if (!has_trailers_ && is_http_open_) {
     // Decided in time but not yet sent. What has not left a moment later waits for a client that
     // does not read.
     if (is_late_) return connection_->reset(*this, NGHTTP2_CANCEL);

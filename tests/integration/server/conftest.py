@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import grpc
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from loader import _core
 from loader.v1 import loader_pb2
