@@ -84,6 +84,7 @@ def _merge(
         for place in [p for p in above.lines if p[: len(here)] == here]:
             below.lines[place] = above.lines[place]
             below.origins[place] = above.origins.get(place, above.origin)
+        below.texts |= {p: text for p, text in above.texts.items() if p[: len(here)] == here}
         below.secrets |= {p for p in above.secrets if p[: len(here)] == here}
 
 
@@ -92,4 +93,5 @@ def _forget(document: Document, path: Path) -> None:
     for place in [p for p in document.lines if p[: len(path)] == path]:
         del document.lines[place]
         document.origins.pop(place, None)
+        document.texts.pop(place, None)
     document.secrets -= {p for p in document.secrets if p[: len(path)] == path}

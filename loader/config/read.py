@@ -63,7 +63,7 @@ def validate(document: Document, folder: Path) -> ServiceConfig:
         # A mistake in a key that versions take from their engine is found once in each of them.
         lines = sorted({_explain(document, detail) for detail in error.errors(include_url=False)})
         raise BadConfigError("\n".join(text for _, text in lines)) from None
-    return _with_absolute_paths(config, folder).with_secrets(document.secrets)
+    return _Paths(document, folder).made_absolute(config).with_secrets(document.secrets)
 
 
 def known_keys(path: KeyPath) -> list[str]:
@@ -111,11 +111,19 @@ def _message(document: Document, path: KeyPath, detail: ErrorDetails) -> str:
         return f"is required: add `{path[-1]}`"
     text = detail["msg"][0].lower() + detail["msg"][1:]
     text = text.removeprefix("value error, ")
-    if detail["type"] == "value_error":
-        return text
-    if path in document.secrets:
-        return f"{text} (the value comes from the environment)"
-    return f"{text}, not {detail['input']!r}"
+    if detail["type"] == "string_type":
+        text += ": put it in quotes"
+    return f"{text}{_seen(document, path, detail['input'])}"
+
+
+def _seen(document: Document, path: KeyPath, value: object) -> str:
+    """The value seen, unless it is or holds a secret: a list or a mapping is never shown."""
+    if isinstance(value, (dict, list)):
+        return ""
+    if any(path == secret[: len(path)] or secret == path[: len(secret)] for secret in document.secrets):
+        return " (the value comes from the environment)"
+    shown = repr(value) if isinstance(value, str) else document.texts.get(path, repr(value))
+    return f", not {shown}"
 
 
 def _unknown_key(path: KeyPath) -> str:
@@ -126,31 +134,43 @@ def _unknown_key(path: KeyPath) -> str:
     return f"unknown key: known here are {', '.join(known)}"
 
 
-def _with_absolute_paths(config: ServiceConfig, folder: Path) -> ServiceConfig:
-    engines = {name: _with_absolute_wrapper(engine, folder) for name, engine in config.engines.items()}
-    tls = config.tls and config.tls.model_copy(
-        update={
-            "certificate": _absolute(config.tls.certificate, folder),
-            "key": _absolute(config.tls.key, folder),
-            "client_ca": config.tls.client_ca and _absolute(config.tls.client_ca, folder),
+class _Paths:
+    """Makes the paths of a configuration absolute; knows where each is written."""
+
+    def __init__(self, document: Document, folder: Path) -> None:
+        self._document = document
+        self._folder = folder
+
+    def made_absolute(self, config: ServiceConfig) -> ServiceConfig:
+        engines = {name: self._of_engine(one, ("engines", name)) for name, one in config.engines.items()}
+        tls = config.tls and config.tls.model_copy(
+            update={
+                name: getattr(config.tls, name) and self._absolute(getattr(config.tls, name), ("tls", name))
+                for name in ("certificate", "key", "client_ca")
+            }
+        )
+        return config.model_copy(update={"engines": engines, "tls": tls})
+
+    def _of_engine(self, engine: EngineConfig, path: KeyPath) -> EngineConfig:
+        update: dict[str, Any] = {
+            "wrapper": engine.wrapper and self._absolute(engine.wrapper, (*path, "wrapper")),
+            "python": self._program(engine.python, (*path, "python")),
+            "versions": {
+                key: self._of_engine(one, (*path, "versions", key)) for key, one in engine.versions.items()
+            },
         }
-    )
-    return config.model_copy(update={"engines": engines, "tls": tls})
+        return engine.model_copy(update=update)
 
+    def _program(self, path: str, key: KeyPath) -> str:
+        return self._absolute(path, key) if "/" in path else path
 
-def _with_absolute_wrapper(engine: EngineConfig, folder: Path) -> EngineConfig:
-    update: dict[str, Any] = {
-        "wrapper": engine.wrapper and _absolute(engine.wrapper, folder),
-        "python": _program(engine.python, folder),
-        "versions": {key: _with_absolute_wrapper(one, folder) for key, one in engine.versions.items()},
-    }
-    return engine.model_copy(update=update)
-
-
-def _absolute(path: str, folder: Path) -> str:
-    # Not resolve(): an interpreter of a virtual environment is a link, and following it loses the environment.
-    return os.path.normpath(folder / Path(path).expanduser())
-
-
-def _program(path: str, folder: Path) -> str:
-    return _absolute(path, folder) if "/" in path else path
+    def _absolute(self, path: str, key: KeyPath) -> str:
+        try:
+            # Not resolve(): an interpreter of a virtual environment is a link, and following it loses the
+            # environment.
+            return os.path.normpath(self._folder / Path(path).expanduser())
+        except RuntimeError:
+            key = _written(self._document, key)
+            place = f"{self._document.place_of(key)}: {'.'.join(map(str, key))}"
+            user = Path(path).parts[0]
+            raise BadConfigError(f"{place}: there is no user `{user}`: write the whole path") from None

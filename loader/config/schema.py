@@ -8,7 +8,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from loader.config import checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,22 +47,37 @@ def replace(default: Any, text: str, **limits: Any) -> Any:
 class Section(BaseModel):
     """A frozen group of keys in which an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False, allow_inf_nan=False)
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
 Labels = dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=256)]]
-Address = Annotated[str, StringConstraints(pattern=r"^(unix:.+|[^:\s]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5})$")]
+Address = Annotated[str, AfterValidator(checks.address)]
+HttpAddress = Annotated[str, AfterValidator(checks.http_address)]
+OptionalAddress = Annotated[str, AfterValidator(checks.optional_address)]
+VariableName = Annotated[str, AfterValidator(checks.variable_name)]
+
+# Upper bounds: what the data plane counts in, and beyond which a number is a slip of the hand.
+YEAR_S = 365 * 24 * 3_600
+YEAR_MS = YEAR_S * 1_000
+MOST_COUNT = 1_000_000
+MOST_WINDOW_BYTES = (1 << 31) - 1  # HTTP/2's own limit
+MOST_ARENA_BYTES = 1 << 36
+MOST_MEMORY_BYTES = 1 << 50
 
 
 class RestartConfig(Section):
     """When the supervisor starts a dead instance again, and when it gives up."""
 
-    backoff_s: float = live(0.05, "Wait before the first restart; doubles with each further one.", ge=0)
-    backoff_max_s: float = live(30.0, "The longest wait before a restart.", ge=0)
-    intensity: int = live(10, "Restarts of one instance within period_s before it is given up.", ge=0)
-    period_s: float = live(300.0, "The time over which restarts are counted.", gt=0)
+    backoff_s: float = live(
+        0.05, "Wait before the first restart; doubles with each further one.", ge=0, le=YEAR_S
+    )
+    backoff_max_s: float = live(30.0, "The longest wait before a restart.", ge=0, le=YEAR_S)
+    intensity: int = live(
+        10, "Restarts of one instance within period_s before it is given up.", ge=0, le=MOST_COUNT
+    )
+    period_s: float = live(300.0, "The time over which restarts are counted.", gt=0, le=YEAR_S)
 
 
 class EngineConfig(Section):
@@ -76,26 +93,32 @@ class EngineConfig(Section):
     instances: int = replace(1, "Engine processes.", ge=1, le=1024)
     slots: int = live(1, "Open sessions and running calls of one instance, at most.", ge=1, le=100_000)
     threads: int = replace(
-        0, "Calls that run at a time in one instance. 0: as many as slots, at most 32.", ge=0
+        0, "Calls that run at a time in one instance. 0: as many as slots, at most 32.", ge=0, le=1024
     )
     config: dict[str, Any] = replace(
         {}, "Handed to the wrapper's init, as it is. Live where the wrapper has `update`."
     )
     python: str = replace("", "Python interpreter of this engine. Empty: the loader's own.")
-    environment: dict[str, str] = replace({}, "Environment variables of the engine's process.")
-    admission_wait_ms: int = live(1_000, "Wait for a free slot.", ge=0)
-    queue_limit: int = live(1_024, "Calls that may wait for a slot.", ge=0)
-    init_timeout_s: float = live(300.0, "Time for init and warm-up.", gt=0)
-    call_timeout_ms: int = live(30_000, "A call that has done nothing for so long is hung.", ge=1)
-    create_timeout_ms: int = live(30_000, "The same for create.", ge=1)
-    destroy_timeout_ms: int = live(10_000, "The same for destroy.", ge=1)
-    host_timeout_ms: int = live(10_000, "A process that answers no ping for so long is hung.", ge=100)
-    hang_grace_ms: int = live(5_000, "Time for the other sessions of a hung instance.", ge=0)
-    idle_timeout_s: float = per_session(0.0, "A session without frame and result is closed. 0: never.", ge=0)
-    session_window_bytes: int = per_session(
-        65_536, "Input of a session that may wait for the engine.", ge=1_024
+    environment: dict[VariableName, str] = replace({}, "Environment variables of the engine's process.")
+    admission_wait_ms: int = live(1_000, "Wait for a free slot.", ge=0, le=YEAR_MS)
+    queue_limit: int = live(1_024, "Calls that may wait for a slot.", ge=0, le=MOST_COUNT)
+    init_timeout_s: float = live(300.0, "Time for init and warm-up.", gt=0, le=YEAR_S)
+    call_timeout_ms: int = live(30_000, "A call that has done nothing for so long is hung.", ge=1, le=YEAR_MS)
+    create_timeout_ms: int = live(30_000, "The same for create.", ge=1, le=YEAR_MS)
+    destroy_timeout_ms: int = live(10_000, "The same for destroy.", ge=1, le=YEAR_MS)
+    host_timeout_ms: int = live(
+        10_000, "A process that answers no ping for so long is hung.", ge=100, le=YEAR_MS
     )
-    memory_limit_bytes: int = live(0, "Resident memory over which an instance is stopped. 0: none.", ge=0)
+    hang_grace_ms: int = live(5_000, "Time for the other sessions of a hung instance.", ge=0, le=YEAR_MS)
+    idle_timeout_s: float = per_session(
+        0.0, "A session without frame and result is closed. 0: never.", ge=0, le=YEAR_S
+    )
+    session_window_bytes: int = per_session(
+        65_536, "Input of a session that may wait for the engine.", ge=1_024, le=MOST_WINDOW_BYTES
+    )
+    memory_limit_bytes: int = live(
+        0, "Resident memory over which an instance is stopped. 0: none.", ge=0, le=MOST_MEMORY_BYTES
+    )
     restart: RestartConfig = live(RestartConfig(), "Restarts after a death.")
     weight: int = live(
         100, "Share of new sessions among the engine's versions. 0: only when asked for.", ge=0, le=10_000
@@ -106,9 +129,14 @@ class EngineConfig(Section):
         "surge",
         "New instances beside the old, or, where there is room for one only, after the old have ended.",
     )
-    replace_wait_ms: int = live(30_000, "Wait of new sessions while an in_place replacement runs.", ge=0)
+    replace_wait_ms: int = live(
+        30_000, "Wait of new sessions while an in_place replacement runs.", ge=0, le=YEAR_MS
+    )
     drain_timeout_s: float | None = live(
-        None, "Time for the open sessions of a version that is replaced. Empty: the service's.", ge=0
+        None,
+        "Time for the open sessions of a version that is replaced. Empty: the service's.",
+        ge=0,
+        le=YEAR_S,
     )
     versions: dict[VersionName, EngineConfig] = live(
         {}, "Versions side by side: each takes the keys of the engine and its own over them."
@@ -137,11 +165,13 @@ class LimitsConfig(Section):
     """What a client may ask of the gRPC port."""
 
     message_bytes: int = replace(4 << 20, "The largest message accepted.", ge=1_024, le=(1 << 31) - 1)
-    stream_window_bytes: int = replace(64 << 10, "What one stream may have in flight.", ge=16_384)
-    connections: int = replace(10_000, "Open connections.", ge=1)
-    streams_per_connection: int = replace(1_024, "Open streams of one connection.", ge=1)
-    header_bytes: int = replace(16 << 10, "Metadata of one call.", ge=1_024)
-    deadline_ms: int = replace(0, "Caps every call's deadline. 0: no cap.", ge=0)
+    stream_window_bytes: int = replace(
+        64 << 10, "What one stream may have in flight.", ge=16_384, le=MOST_WINDOW_BYTES
+    )
+    connections: int = replace(10_000, "Open connections.", ge=1, le=MOST_COUNT)
+    streams_per_connection: int = replace(1_024, "Open streams of one connection.", ge=1, le=MOST_COUNT)
+    header_bytes: int = replace(16 << 10, "Metadata of one call.", ge=1_024, le=1 << 24)
+    deadline_ms: int = replace(0, "Caps every call's deadline. 0: no cap.", ge=0, le=YEAR_MS)
 
 
 class LogConfig(Section):
@@ -158,23 +188,27 @@ class ServiceConfig(Section):
     grpc: Address = replace(
         "127.0.0.1:8001", "Address of the gRPC port; port 0 picks a free one.", is_of_node=True
     )
-    http: Address = replace(
+    http: HttpAddress = replace(
         "127.0.0.1:8000", "Address of the HTTP port: metrics and readiness.", is_of_node=True
     )
-    admin_listen: str = replace(
+    admin_listen: OptionalAddress = replace(
         "", "Address of AdminService and reflection. Empty: the gRPC port, on loopback only.", is_of_node=True
     )
     tls: TlsConfig | None = replace(None, "Encryption of the gRPC port. Empty: none.", is_of_node=True)
     data_plane_threads: int = replace(
-        0, "Threads of the data plane. 0: an eighth of the cores, at least 1.", ge=0, is_of_node=True
+        0, "Threads of the data plane. 0: an eighth of the cores, at least 1.", ge=0, le=1024, is_of_node=True
     )
     busy_poll_us: int = replace(
-        0, "Spin so long before sleeping; costs a core a thread.", ge=0, is_of_node=True
+        0, "Spin so long before sleeping; costs a core a thread.", ge=0, le=1_000_000, is_of_node=True
     )
     arena_bytes: int = replace(
-        64 << 20, "Shared memory of each direction of each channel.", ge=1 << 20, is_of_node=True
+        64 << 20,
+        "Shared memory of each direction of each channel.",
+        ge=1 << 20,
+        le=MOST_ARENA_BYTES,
+        is_of_node=True,
     )
-    drain_timeout_s: float = live(30.0, "Time for open sessions when the loader ends.", ge=0)
+    drain_timeout_s: float = live(30.0, "Time for open sessions when the loader ends.", ge=0, le=YEAR_S)
     limits: LimitsConfig = replace(LimitsConfig(), "Limits of the gRPC port.")
     log: LogConfig = live(LogConfig(), "The log.", is_of_node=True)
     node: Name | None = replace(

@@ -50,10 +50,14 @@ def _from_folder(folder: Path) -> Manifest:
     path = folder / FILE_NAME
     if not path.is_file():
         return _without_manifest(folder)
-    values = parse_document(path.read_text(), str(path), {}).values
+    document = parse_document(_read(path), str(path), {})
+    values = document.values
     unknown = [key for key in values if key not in KEYS]
     if unknown:
         raise BadConfigError(f"{path}: unknown key `{unknown[0]}`: known are {', '.join(KEYS)}")
+    lists = [key for key in values if isinstance(values[key], (list, dict))]
+    if lists:
+        raise BadConfigError(f"{path}: `{lists[0]}` is a list or a mapping: write one word")
     kind = str(values.get("kind", ""))
     if kind not in KINDS:
         raise BadConfigError(f"{path}: kind is `{kind}`: write `kind: python` or `kind: native`")
@@ -61,7 +65,18 @@ def _from_folder(folder: Path) -> Manifest:
     if not entry.is_file():
         cure = "build it (`make build`)" if kind == "native" else "correct `entry`"
         raise BadConfigError(f"{path}: the entry file {entry} does not exist: {cure}")
-    return Manifest(str(values.get("name", folder.name)), str(values.get("version", "1")), kind, entry)
+    # As it is written: YAML makes 1.1 of version 1.10.
+    version = document.texts.get(("version",)) or "1"
+    return Manifest(str(values.get("name", folder.name)), version, kind, entry)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadConfigError(f"{path}: cannot be read: {error.strerror}: correct its rights") from None
+    except UnicodeDecodeError as error:
+        raise BadConfigError(f"{path}: is not UTF-8 text: byte {error.start}: save it as UTF-8") from None
 
 
 def _without_manifest(folder: Path) -> Manifest:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from loader.config import read_config
+from loader.config import EngineConfig, ServiceConfig, read_config
+from loader.config.schema import LimitsConfig
 from loader.errors import BadConfigError
 
 GOOD = """\
@@ -18,6 +20,7 @@ engines:
     config:
       anything: [1, two]
 """
+WITHOUT_SLOTS = "engines:\n  echo:\n    wrapper: wrappers/echo_py\n"
 
 
 def refusal(text: str, **environment: str) -> str:
@@ -153,3 +156,159 @@ def test_mistakes_in_versions_are_told_where_they_are(
         read_config(VERSIONS.replace(old, new), str(tmp_path / "a.yaml"), {})
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("config: !include other.yaml", "the tag `!include` is not known here: remove it"),
+        ("config: !!set {a}", "the tag `!!set` is not known here"),
+        ("config: !x [a]", "the tag `!x` is not known here"),
+        ("config: {!x a: 1}", "the tag `!x` is not known here"),
+        ("slots: 0b_", "`0b_` is no int that can be read: correct it, or quote it"),
+        ("slots: 1" + "0" * 5_000, "is no int that can be read"),
+        ("config: {x: !!int word}", "`word` is no int"),
+        ("config: {x: !!bool word}", "`word` is no bool"),
+        ("config: {x: .nan}", "`.nan` is not a finite number"),
+        ("config: &c {x: *c}", "an alias (`*name`) stands inside what it names"),
+        ("config: {<<: {a: 1}}", "`<<` merges nothing here"),
+        ('config: {x: "a\\0b"}', "the value has a NUL character"),
+        ('config: {x: "\\uD800"}', "not text that UTF-8 can hold"),
+        (
+            "wrapper: ~nobody-here/x",
+            "engines.echo.wrapper: there is no user `~nobody-here`: write the whole path",
+        ),
+        ("wrapper: x\n    python: ~nobody-here/x", "engines.echo.python: there is no user `~nobody-here`"),
+    ],
+)
+def test_what_cannot_be_read_names_its_line(line: str, message: str) -> None:
+    """Nothing but BadConfigError, with file, line, what is wrong and the cure."""
+    found = refusal(f"service: echo\nengines:\n  echo:\n    {line}\n")
+    assert found.startswith(("/etc/echo.yaml:4: ", "/etc/echo.yaml:5: "))
+    assert message in found
+
+
+def test_a_control_character_names_its_line() -> None:
+    """A character that YAML has no place for is named by its number."""
+    assert refusal(GOOD + "\x01\n") == (
+        "/etc/echo.yaml:8: the character U+0001 cannot stand in YAML: remove it"
+    )
+
+
+def test_dates_are_the_words_that_they_are() -> None:
+    """YAML 1.1 makes dates of some words; a day that does not exist is a word like any other."""
+    text = GOOD + "      day: 2024-13-45\n      real: 2024-12-24\n"
+    config = read_config(text, "/etc/echo.yaml", {}).engines["echo"].config
+    assert (config["day"], config["real"]) == ("2024-13-45", "2024-12-24")
+
+
+def test_aliases_cannot_multiply() -> None:
+    """Ten aliases of ten aliases, ten times: refused before memory is short."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    assert "values: remove aliases" in refusal("\n".join(lines))
+
+
+def test_deep_nesting_is_refused() -> None:
+    """Python's own limit is not the user's problem."""
+    assert "not valid YAML" in refusal("a: " + "[" * 5_000)
+
+
+@pytest.mark.parametrize("size", [1 << 32, 1 << 52, 1 << 64, 10**30])
+def test_integers_have_an_upper_bound(size: int) -> None:
+    """No integer reaches the data plane that it cannot hold."""
+    section = {"": ServiceConfig, "limits": LimitsConfig}
+    for name, schema in section.items():
+        for key in integer_keys(schema, size):
+            line = f"{name}: {{{key}: {size}}}" if name else f"{key}: {size}"
+            check_bound(refusal(f"{GOOD}{line}\n"), key, size)
+    for key in integer_keys(EngineConfig, size):
+        check_bound(refusal(f"{WITHOUT_SLOTS}    {key}: {size}\n"), key, size)
+    check_bound(refusal(f"{GOOD}    restart: {{intensity: {size}}}\n"), "intensity", size)
+
+
+COUNTED_IN_64_BITS = ("_ms", "arena_bytes", "memory_limit_bytes")
+
+
+def integer_keys(schema: type[BaseModel], size: int) -> list[str]:
+    names = [name for name, field in schema.model_fields.items() if field.annotation is int]
+    return [name for name in names if size > 1 << 32 or not name.endswith(COUNTED_IN_64_BITS)]
+
+
+def check_bound(message: str, key: str, size: int) -> None:
+    assert f"{key}: " in message
+    assert "less than or equal to" in message or "exceeded maximum size" in message
+    assert str(size) in message
+
+
+@pytest.mark.parametrize(
+    "line", ["drain_timeout_s: 1e300", "drain_timeout_s: '${TIME}'", "drain_timeout_s: -1"]
+)
+def test_times_are_finite(line: str) -> None:
+    """A time that no clock reaches is refused."""
+    assert "drain_timeout_s: " in refusal(GOOD + line + "\n", TIME="nan")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "grpc: 127.0.0.1:99999",
+            "grpc: the port must be a number from 0 (picks a free one) to 65535, not '127.0.0.1:99999'",
+        ),
+        ("grpc: foo", "grpc: write HOST:PORT, as 127.0.0.1:8001, not 'foo'"),
+        ("grpc: ::1:80", "put an IPv6 address in brackets"),
+        ("grpc: '[::z]:80'", "must be an IPv6 address"),
+        ("grpc: 'unix:'", "1 to 107 bytes: it has 0"),
+        ("http: unix:/tmp/x", "the HTTP port cannot be a Unix socket: write HOST:PORT"),
+        ("http: 127.0.0.1:http", "the port must be a number"),
+        ("admin_listen: foo", "admin_listen: write HOST:PORT"),
+    ],
+)
+def test_addresses_are_checked(line: str, message: str) -> None:
+    """An address that cannot be one is refused with the form that is wanted."""
+    assert message in refusal(GOOD + line + "\n").replace("`", "'")
+
+
+@pytest.mark.parametrize(
+    "line", ["grpc: '[::1]:0'", "grpc: unix:/run/x", "admin_listen: ''", "http: localhost:80"]
+)
+def test_good_addresses_pass(line: str) -> None:
+    """Names, both families, and sockets where there can be one."""
+    read_config(GOOD + line + "\n", "/etc/echo.yaml", {})
+
+
+def test_an_environment_variable_has_a_name() -> None:
+    """A name with `=` would set another variable."""
+    message = refusal(GOOD + "    environment: {A=B: x}\n")
+    assert message.startswith("/etc/echo.yaml:8: engines.echo.environment.A=B: the name of a variable")
+
+
+def test_a_number_for_a_text_is_told_to_be_quoted() -> None:
+    """As it is written in the file, not as YAML has read it."""
+    message = refusal(GOOD + "    environment: {N: 1.10}\n")
+    assert message.endswith("should be a valid string: put it in quotes, not 1.10")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "environment: [{API: '${SECRET}'}]",
+        "environment: ['${SECRET}', 1]",
+        "slots: ['${SECRET}']",
+        "slots: {a: {b: '${SECRET}'}}",
+        "restart: '${SECRET}'",
+        "python: ['${SECRET}']",
+        "versions: ['${SECRET}']",
+    ],
+)
+def test_a_container_with_a_secret_is_never_printed(line: str) -> None:
+    """A value of the wrong type may hold a secret deeper inside."""
+    message = refusal(f"{WITHOUT_SLOTS}    {line}\n", SECRET="hunter2")
+    assert "hunter2" not in message
+    assert message.startswith("/etc/echo.yaml:4: engines.echo.")
+
+
+def test_an_address_from_the_environment_is_not_printed() -> None:
+    """Nor is a value that a check of ours refuses."""
+    assert "hunter2" not in refusal(GOOD + "grpc: '${SECRET}'\n", SECRET="hunter2")

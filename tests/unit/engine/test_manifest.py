@@ -23,6 +23,23 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
     assert read_manifest(folder) == Manifest("e", "2", "python", tmp_path / "main.py")
 
 
+@pytest.mark.parametrize(
+    ("written", "version"), [("1.10", "1.10"), ("'2.0'", "2.0"), ("2024-01-02", "2024-01-02"), ("", "1")]
+)
+def test_the_version_is_what_is_written(tmp_path: Path, written: str, version: str) -> None:
+    """Not the number or the date that YAML makes of it."""
+    folder = wrapper(tmp_path, f"kind: python\nversion: {written}\n", "wrapper.py")
+    assert read_manifest(folder).version == version
+
+
+def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """With the byte at fault."""
+    folder = wrapper(tmp_path, "", "wrapper.py")
+    (folder / "engine.yaml").write_bytes(b"name: caf\xe9\nkind: python\n")
+    with pytest.raises(BadConfigError, match=r"engine.yaml: is not UTF-8 text: byte 9: save it as UTF-8"):
+        read_manifest(folder)
+
+
 def test_the_entry_has_a_default(tmp_path: Path) -> None:
     """wrapper.py and wrapper.so need not be named."""
     assert read_manifest(wrapper(tmp_path, "kind: native\n", "wrapper.so")).entry == tmp_path / "wrapper.so"
