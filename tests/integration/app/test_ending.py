@@ -29,6 +29,40 @@ def test_a_signal_ends_with_0_and_leaves_nothing(start: Start, wrapper: Write, t
     assert not list(processes_of(tmp_path))
 
 
+STOPS = 20
+
+
+def test_hosts_that_are_stopped_exit_by_themselves(start: Start, wrapper: Write) -> None:
+    """A clean stop is told as one: every host with exit code 0, none as killed."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}, instances: {STOPS}}}}}")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(END_S) == 0
+    assert [line["how"] for line in running.log_lines("host ended")] == ["exit code 0"] * STOPS
+
+
+def test_a_clean_stop_leaves_no_grandchild(start: Start, wrapper: Write) -> None:
+    """The host exits by itself; what it had started is killed."""
+    source = """
+        import subprocess, sys
+        from loader import Wrapper
+
+        class Parent(Wrapper):
+            def init(self, config):
+                self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", __file__])
+
+            def exec(self, request):
+                return {"text": "x"}
+    """
+    running = start(f"engines: {{parent: {{wrapper: {wrapper('parent', source)}}}}}")
+    family = running.hosts()
+    assert len(family) == 2
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(END_S) == 0
+    assert [line["how"] for line in running.log_lines("host ended")] == ["exit code 0"]
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+
+
 def test_open_sessions_finish_within_the_drain(start: Start, wrapper: Write) -> None:
     """After SIGTERM an open session goes on to its own end; new ones are refused."""
     running = start(f"drain_timeout_s: 30\nengines: {{echo: {{wrapper: {wrapper('echo')}}}}}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,19 @@ def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
     del one.core
     left = [_target(name) for name in set(DESCRIPTORS.iterdir()) - before]
     assert not [name for name in left if "memfd" in name], left
+
+
+@pytest.fixture
+def plane_with() -> Iterator[Callable[..., Plane]]:
+    """Makes a plane of one shard with these options; ended with the test."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Plane:
+            one = Plane(1, options)
+            stack.callback(one.stop)
+            return one
+
+        yield make
 
 
 def _target(name: Path) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import grpc
 import pytest
 from calls import Feed, error_info, frame, opening, refusal, sending
-from conftest import Plane
 
 from loader.v1 import loader_pb2
 
@@ -160,16 +159,13 @@ def test_what_gets_no_slot_ends_by_admission(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_deadline_in_the_queue_ends_by_deadline(method: str) -> None:
+def test_a_deadline_in_the_queue_ends_by_deadline(plane_with: Any, method: str) -> None:
     """Told by the loader itself, whose limit is shorter than the client's patience."""
-    plane = Plane(1, {"max_deadline_ms": 100})
-    try:
-        plane.core.add_engine("echo", "1", {"admission_wait_ms": 60_000})
-        result = refused(plane, method)
-        assert result == expected(method, "DEADLINE_EXCEEDED", loader_pb2.CLOSE_REASON_DEADLINE)
-        assert counted(plane) == ({}, {"deadline": 1})
-    finally:
-        plane.stop()
+    plane = plane_with(max_deadline_ms=100)
+    plane.core.add_engine("echo", "1", {"admission_wait_ms": 60_000})
+    result = refused(plane, method)
+    assert result == expected(method, "DEADLINE_EXCEEDED", loader_pb2.CLOSE_REASON_DEADLINE)
+    assert counted(plane) == ({}, {"deadline": 1})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -189,17 +185,14 @@ def test_a_frame_over_the_limit_ends_its_session_by_protocol(plane: Any) -> None
     assert counted(plane) == ({}, {"protocol": 1})
 
 
-def test_a_session_that_outlives_its_deadline_gets_final() -> None:
+def test_a_session_that_outlives_its_deadline_gets_final(plane_with: Any) -> None:
     """The deadline of an open session: final with its counters, then the status with details."""
-    plane = Plane(1, {"max_deadline_ms": 300})
-    try:
-        plane.add_echo()
-        call = plane.session(iter(Feed(opening(), sending(b"x"))))
-        assert [next(call).WhichOneof("message") for _ in range(2)] == ["opened", "result"]
-        assert outcome(call) == ("DEADLINE_EXCEEDED", loader_pb2.CLOSE_REASON_DEADLINE)
-        assert counted(plane) == ({}, {"deadline": 1})
-    finally:
-        plane.stop()
+    plane = plane_with(max_deadline_ms=1000)
+    plane.add_echo()
+    call = plane.session(iter(Feed(opening(), sending(b"x"))))
+    assert [next(call).WhichOneof("message") for _ in range(2)] == ["opened", "result"]
+    assert outcome(call) == ("DEADLINE_EXCEEDED", loader_pb2.CLOSE_REASON_DEADLINE)
+    assert counted(plane) == ({}, {"deadline": 1})
 
 
 def test_an_open_that_comes_during_a_drain_ends_by_drain(plane: Any) -> None:
