@@ -234,10 +234,13 @@ def commands_page() -> str:
     from loader.cli.call import call
     from loader.cli.check import check
     from loader.cli.describe import describe
+    from loader.cli.include import include
     from loader.cli.version import version
 
     parts = [COMMANDS_HEAD, command_section("loader", main.main), f"\n{main.EXIT_CODES}\n"]
-    parts += [command_section(f"loader {one.__name__}", one) for one in (call, check, describe, version)]
+    parts += [
+        command_section(f"loader {one.__name__}", one) for one in (call, check, describe, include, version)
+    ]
     return "".join(parts)
 
 

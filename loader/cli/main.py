@@ -10,12 +10,14 @@ import typer
 from loader.cli.call import call
 from loader.cli.check import check
 from loader.cli.describe import describe
+from loader.cli.include import include
 from loader.cli.version import version
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(call)
 app.command()(check)
 app.command()(describe)
+app.command()(include)
 app.command()(version)
 
 EXIT_CODES = """Exit codes: 0 ended as asked; 1 a defect; 2 the command line is wrong; 3 the configuration is not
