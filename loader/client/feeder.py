@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Event, Thread
 from typing import TYPE_CHECKING
-
-from loader import errors
 
 if TYPE_CHECKING:
     from loader.client.sync import ClientSession
@@ -16,9 +14,10 @@ if TYPE_CHECKING:
 class Feeder:
     """Ends the input after the last frame; keeps what the iterable raised and cancels the session then."""
 
-    def __init__(self, session: ClientSession, frames: Iterable[Items]) -> None:
+    def __init__(self, session: ClientSession, put: Callable[[Items], bool], frames: Iterable[Items]) -> None:
         self.failure: BaseException | None = None
         self._session = session
+        self._put = put
         self._frames = frames
         self._is_stopped = Event()
         self._thread = Thread(target=self._run, name="loader-client-feeder", daemon=True)
@@ -35,12 +34,10 @@ class Feeder:
     def _run(self) -> None:
         try:
             for frame in self._frames:
-                if self._is_stopped.is_set():
+                # False: the session is over, and whoever reads it learns why.
+                if self._is_stopped.is_set() or not self._put(frame):
                     return
-                self._session.write(frame)
             self._session.end()
-        except errors.LoaderError:
-            return  # the session is over; whoever reads it learns why
         except BaseException as failure:  # noqa: BLE001  user code: raised again where results are read
             self.failure = failure
             self._session.cancel()

@@ -16,6 +16,9 @@ from loader.v1 import loader_pb2
 # No limit of the client's own: the loader's holds, and its refusal says what the limit is.
 CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
+NOT_OPEN = "the session is not open: use `{} client.session(...) as session`"
+USED_ONCE = "a session is opened once: ask client.session(...) for another"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -6,6 +6,7 @@ Thread-safe; a session may be written by one thread and read by another.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -128,19 +129,29 @@ class ClientSession:
         self._stub = stub
         self._outgoing = Outgoing(opening)
         self._timeout_s = timeout_s
-        self._call: Any = None
+        self._open_call: Any = None
         self._opened: Opened | None = None
+        self._failure: errors.LoaderError | None = None  # what the final says
+        self._unread: deque[loader_pb2.SessionResponse] = deque()  # what a failed write found
         self.final: Final | None = None
+
+    @property
+    def _call(self) -> Any:
+        if self._open_call is None:
+            raise RuntimeError(messages.NOT_OPEN.format("with"))
+        return self._open_call
 
     @property
     def opened(self) -> Opened:
         """What the loader granted: id, engine version, limits."""
         if self._opened is None:
-            raise RuntimeError("the session is not open: use `with client.session(...) as session`")
+            raise RuntimeError(messages.NOT_OPEN.format("with"))
         return self._opened
 
     def __enter__(self) -> ClientSession:
-        self._call = self._stub.Session(self._outgoing, timeout=self._timeout_s)
+        if self._open_call is not None:
+            raise RuntimeError(messages.USED_ONCE)
+        self._open_call = self._stub.Session(self._outgoing, timeout=self._timeout_s)
         self._call.add_done_callback(lambda _: self._outgoing.close())
         answer = self._next()
         if answer is not None and answer.WhichOneof("message") == "final":
@@ -154,22 +165,21 @@ class ClientSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._call is not None:
-            self._call.cancel()  # no effect on a session that has ended
+        self._call.cancel()  # no effect on a session that has ended
         self._outgoing.close()
 
     def write(self, items: Items, *, timeout_s: float | None = None) -> None:
         """Sends one frame; waits while the loader takes none.
 
-        Raises: TimeoutError after `timeout_s`; the session's own error once it is over.
+        Raises: TimeoutError after `timeout_s`; the session's own error once it is over and that was read:
+        gRPC tells a writer nothing.
         """
-        if self._outgoing.is_ended and not self._call.done():
-            raise errors.ProtocolViolationError("the input of this session has ended: write before end")
-        if not self._outgoing.put(loader_pb2.SessionRequest(frame=to_frame(items)), timeout_s):
+        if not self._put(items, timeout_s):
             self._raise_end()
 
     def end(self) -> None:
         """Says that nothing more will be written; results may still come."""
+        _ = self._call  # only once it is open
         self._outgoing.end()
 
     def cancel(self) -> None:
@@ -196,7 +206,7 @@ class ClientSession:
         """
         from loader.client.feeder import Feeder
 
-        feeder = Feeder(self, frames)
+        feeder = Feeder(self, self._put, frames)
         feeder.start()
         try:
             yield from self.results()
@@ -213,19 +223,44 @@ class ClientSession:
     def _end_with(self, final: loader_pb2.Final) -> None:
         self.final = messages.to_final(final)
         if final.error.code:
-            raise from_message(final.error)
+            self._failure = from_message(final.error)
+            raise self._failure
+
+    def _put(self, items: Items, timeout_s: float | None = None) -> bool:
+        """False: the session is over."""
+        call = self._call
+        if self._outgoing.is_ended and not call.done():
+            raise errors.ProtocolViolationError("the input of this session has ended: write before end")
+        if self.final is not None:
+            return False
+        return self._outgoing.put(loader_pb2.SessionRequest(frame=to_frame(items)), timeout_s)
 
     def _next(self) -> loader_pb2.SessionResponse | None:
+        if not self._unread:
+            answer = self._read()
+            if not self._unread:
+                return answer
+            if answer is not None:
+                self._unread.append(answer)
+        return self._unread.popleft()
+
+    def _read(self) -> loader_pb2.SessionResponse | None:
         try:
             return next(self._call, None)
         except grpc.RpcError as failure:
             raise from_rpc(failure, self._client.address) from failure
 
     def _raise_end(self) -> None:
-        """The session is over: raises why, after the results that nobody has read."""
+        """The session is over: raises why. What has come before it is kept for whoever reads."""
+        if self._failure is not None:
+            raise self._failure
         until = time.monotonic() + 5.0
-        for _ in self.results():
-            if time.monotonic() > until:
-                break
+        final = next((one.final for one in tuple(self._unread) if one.WhichOneof("message") == "final"), None)
+        while final is None and time.monotonic() < until and (answer := self._read()) is not None:
+            self._unread.append(answer)
+            if answer.WhichOneof("message") == "final":
+                final = answer.final
+        if final is not None:
+            self._end_with(final)
         reason = self.final.reason if self.final else "unknown"
         raise errors.ProtocolViolationError(f"the session is over (reason {reason}): open another one")
