@@ -56,6 +56,7 @@ void OutBuffer::copy_to(uint8_t* to, size_t n) {
 }
 
 void OutBuffer::gather(size_t n, ByteSink& sink) {
+  promised_ = 0;
   take(
       n, [&](std::string_view b) { sink.append(b); },
       [&](std::string_view b, const SharedPayload& keep) { sink.append(b, keep); });
@@ -83,9 +84,17 @@ void OutBuffer::compact() {
   }
 }
 
+std::pair<size_t, size_t> OutBuffer::begun_bytes() const {
+  size_t begun = taken_of_front_ + promised_;
+  size_t end = 0;
+  size_t count = 0;
+  while (end < begun) end += messages_[front_ + count++];
+  return {end - taken_of_front_, count};
+}
+
 void OutBuffer::drop_whole_messages() {
-  if (taken_of_front_ == 0) return clear();
-  size_t keep = messages_[front_] - taken_of_front_;
+  auto [keep, count] = begun_bytes();
+  if (keep == 0) return clear();
   size_t left = keep;
   size_t i = 0;
   size_t at = offset_;
@@ -103,14 +112,14 @@ void OutBuffer::drop_whole_messages() {
   refs_.erase(refs_.begin() + static_cast<ptrdiff_t>(i), refs_.end());
   bytes_.resize(at + left);
   size_ = keep;
-  messages_.resize(front_ + 1);
+  messages_.resize(front_ + count);
 }
 
 void OutBuffer::clear() {
   bytes_.clear();
   refs_.clear();
   messages_.clear();
-  offset_ = size_ = front_ = taken_of_front_ = 0;
+  offset_ = size_ = front_ = taken_of_front_ = promised_ = 0;
 }
 
 }  // namespace loader::grpc

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "grpc/call.h"
@@ -55,8 +56,10 @@ class OutBuffer {
 
   size_t size() const { return size_; }
   bool is_empty() const { return size_ == 0; }
-  // Is the front message partly taken?
-  bool is_inside_message() const { return taken_of_front_ > 0; }
+  // The next `n` bytes are announced to the peer and will be gathered: they are as good as taken.
+  void promise(size_t n) { promised_ = n; }
+  // Does what is taken or promised end inside a message?
+  bool is_inside_message() const { return begun_bytes().first != promised_; }
   // Does a payload reference lie within the first `n` bytes?
   bool has_payload_within(size_t n) const;
 
@@ -64,7 +67,7 @@ class OutBuffer {
   void copy_to(uint8_t* to, size_t n);
   void gather(size_t n, ByteSink& sink);
 
-  // Drops every message of which nothing has been taken.
+  // Drops every message of which nothing has been taken or promised.
   void drop_whole_messages();
   void clear();
   // Exchanges the (empty) memory behind the bytes with a pool's.
@@ -80,6 +83,8 @@ class OutBuffer {
   void take(size_t n, OnBytes on_bytes, OnPayload on_payload);
   void account(size_t n);
   void compact();
+  // What is left of the messages begun, in bytes, and their number.
+  std::pair<size_t, size_t> begun_bytes() const;
 
   std::string bytes_;
   size_t offset_ = 0;  // bytes_ before it are gone
@@ -88,6 +93,7 @@ class OutBuffer {
   std::vector<uint32_t> messages_;  // sizes, from messages_[front_] on
   size_t front_ = 0;
   size_t taken_of_front_ = 0;
+  size_t promised_ = 0;
 };
 
 }  // namespace loader::grpc

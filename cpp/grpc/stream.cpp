@@ -331,6 +331,7 @@ ssize_t Stream::provide(uint8_t* to, size_t size, uint32_t* flags) {
   bool by_reference = n > 0 && !connection_->is_tls() && out_.has_payload_within(n);
   if (by_reference) {
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    out_.promise(n);
   } else if (n > 0) {
     out_.copy_to(to, n);
   }

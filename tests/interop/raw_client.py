@@ -81,8 +81,19 @@ class Reply:
 class RawClient:
     """One connection. Acknowledges SETTINGS and PINGs unless told not to."""
 
-    def __init__(self, port: int, *, hello: bool = True, settings: Sequence[tuple[int, int]] = ()) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), WAIT_S)
+    def __init__(
+        self,
+        port: int,
+        *,
+        hello: bool = True,
+        settings: Sequence[tuple[int, int]] = (),
+        receive_buffer: int = 0,
+    ) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(WAIT_S)
+        if receive_buffer:  # has to be known before the handshake
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder = Encoder()
         self.decoder = Decoder()

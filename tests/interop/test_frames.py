@@ -838,6 +838,36 @@ def test_a_client_that_never_reads_is_closed_after_the_stall_timeout(
         server.wait_stats(lambda s: s["calls"] == 16 and s["open_connections"] == 0)
 
 
+def test_frames_announced_before_a_call_ends_are_sent_whole(start_server: Start) -> None:
+    """Payloads go by reference: a frame that waits for the socket keeps its bytes when its call is refused."""
+    server, count = start_server(), 110
+    message = framed(bytes(60_000))
+    with RawClient(server.port, receive_buffer=65536) as raw:
+        raw.settings([(4, 0x7FFFFFFF)])
+        raw.window(0, 0x7FFF0000)
+        for stream in range(1, 2 * count, 2):
+            raw.headers(stream, request("/bench.Echo/Payload"))
+            for at in range(0, len(message), 16000):
+                raw.data(stream, message[at : at + 16000])
+        server.wait_stats(lambda s: s["messages_received"] == count)
+        for stream in range(1, 2 * count, 2):
+            raw.data(stream, framed(b"", 7))
+        server.wait_stats(lambda s: s["open_calls"] == 0)
+        bodies, statuses = dict[int, bytes](), dict[int, str]()
+        whole = framed(b"<" + bytes(60_000) + b">")
+        while len(statuses) < count:
+            frame = raw.until(lambda f: f.type in (DATA, HEADERS) or f.type > CONTINUATION)
+            assert frame.type <= CONTINUATION
+            if frame.type == HEADERS and "grpc-status" in frame.headers:
+                statuses[frame.stream] = frame.headers["grpc-status"]
+            elif frame.type == DATA:
+                bodies[frame.stream] = bodies.get(frame.stream, b"") + frame.payload
+                assert len(bodies[frame.stream]) <= len(whole)
+        assert set(statuses.values()) == {"13"}
+        assert {body for body in bodies.values() if body} == {whole}
+        raw.ping_pong()
+
+
 def test_a_zero_header_table_is_obeyed(raw: RawClient) -> None:
     """HEADER_TABLE_SIZE 0 on the client's side."""
     raw.settings([(1, 0)])

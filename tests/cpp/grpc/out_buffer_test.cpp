@@ -87,6 +87,31 @@ TEST(OutBuffer, DroppingBetweenMessagesDropsAll) {
   EXPECT_TRUE(m.out.is_empty());
 }
 
+// A frame head with this length is on the wire already: the bytes must follow, whatever happens to
+// the call meanwhile.
+TEST(OutBuffer, DroppingKeepsWhatIsPromised) {
+  const std::string all = "headPAYLOADtailnext";
+  for (size_t taken = 0; taken < all.size(); taken++) {
+    for (size_t promised = 1; taken + promised <= all.size(); promised++) {
+      TwoMessages m;
+      uint8_t to[32];
+      m.out.copy_to(to, taken);
+      m.out.promise(promised);
+      m.out.drop_whole_messages();
+      size_t end = taken + promised <= 15 ? 15 : all.size();
+      ASSERT_EQ(m.out.size(), end - taken) << taken << " taken, promised " << promised;
+      EXPECT_EQ(m.out.is_inside_message(), taken + promised != end);
+      SocketQueue queue;
+      m.out.gather(promised, queue);
+      EXPECT_EQ(wire_of(queue), all.substr(taken, promised));
+      EXPECT_EQ(m.out.is_inside_message(), taken + promised != end);
+      m.out.gather(m.out.size(), queue);
+      EXPECT_EQ(wire_of(queue), all.substr(taken, end - taken));
+      EXPECT_FALSE(m.out.is_inside_message());
+    }
+  }
+}
+
 TEST(OutBuffer, ClearReleasesPayloads) {
   TwoMessages m;
   m.out.clear();
