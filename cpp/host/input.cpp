@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "host/arguments.h"
+
 namespace loader::host {
 
 namespace {
@@ -10,10 +12,6 @@ namespace {
 void release_item(loader_buffer_t* buffer) {
   static_cast<InputBlock*>(std::exchange(buffer->private_data, nullptr))->release();
   buffer->release = nullptr;
-}
-
-loader_string_t string_of(std::string_view text) {
-  return {text.data(), text.size()};
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What concerns the whole instance: init with warm-up, update, health.
 #include <utility>
 
+#include "host/arguments.h"
 #include "host/runtime_impl.h"
 #include "loader/errors.h"
 
@@ -10,18 +11,6 @@ using channel::Operation;
 using channel::RecordType;
 
 namespace {
-
-loader_config_t config_of(const channel::InitBody& body) {
-  loader_config_t config{};
-  config.struct_size = sizeof config;
-  config.engine = {body.engine.data(), body.engine.size()};
-  config.version = {body.version.data(), body.version.size()};
-  config.directory = {body.directory.data(), body.directory.size()};
-  config.json = {body.json.data(), body.json.size()};
-  config.slots = body.slots;
-  config.threads = body.threads;
-  return config;
-}
 
 std::vector<uint8_t> copy_of(std::span<const uint8_t> bytes) {
   return {bytes.begin(), bytes.end()};

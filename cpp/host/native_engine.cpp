@@ -48,7 +48,8 @@ void guarded_void(Call&& call) noexcept {
 loader_status_t NativeEngine::load(std::string_view directory, std::string_view entry,
                                    loader_error_t& error) noexcept {
   try {
-    library_.emplace(Library::load(std::string(directory) + "/" + std::string(entry)));
+    const std::string file = std::string(directory) + "/" + std::string(entry);
+    if (!library_ || library_->file() != file) library_.emplace(Library::load(file));
     return LOADER_OK;
   } catch (const std::exception& refusal) {
     say(error, refusal.what());

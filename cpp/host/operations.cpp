@@ -1,6 +1,7 @@
 // Runs what was queued for a session, one operation at a time, and answers each exactly once.
 #include <utility>
 
+#include "host/arguments.h"
 #include "host/runtime_impl.h"
 
 namespace loader::host {
@@ -9,37 +10,10 @@ using channel::Operation;
 
 namespace {
 
-loader_string_t string_of(std::string_view text) {
-  return {text.data(), text.size()};
-}
-
-void copy_pairs(const std::vector<channel::PairView>& from, std::vector<loader_pair_t>& to) {
-  to.clear();
-  for (const auto& pair : from) to.push_back({string_of(pair.key), string_of(pair.value)});
-}
-
-// What create and exec see of their caller. Reused on each thread.
 struct OpenScratch {
   channel::OpenBody body;
   channel::Bytes rest;
-  std::vector<loader_pair_t> parameters;
-  std::vector<loader_pair_t> metadata;
-  loader_open_t open{};
-
-  bool fill(std::span<const uint8_t> bytes) {
-    body.clear();
-    if (!decode(bytes, body, rest)) return false;
-    copy_pairs(body.parameters, parameters);
-    copy_pairs(body.metadata, metadata);
-    open = {};
-    open.struct_size = sizeof open;
-    open.parameter_count = static_cast<uint32_t>(parameters.size());
-    open.parameters = parameters.data();
-    open.metadata = metadata.data();
-    open.metadata_count = static_cast<uint32_t>(metadata.size());
-    open.session_id = string_of(body.session_id);
-    return true;
-  }
+  OpenArguments arguments;
 };
 
 void say(loader_error_t& error, std::string_view text) {
@@ -148,13 +122,15 @@ loader_status_t HostRuntime::Impl::call_engine(HostSession& session, PendingOper
 loader_status_t HostRuntime::Impl::call_open(HostSession& session, PendingOperation& operation,
                                              loader_error_t& error) {
   thread_local OpenScratch scratch;
-  if (!scratch.fill(operation.block->body())) {
+  scratch.body.clear();
+  if (!decode(operation.block->body(), scratch.body, scratch.rest)) {
     say(error, "the open information is malformed");
     return LOADER_ERROR_ARGUMENT;
   }
+  const loader_open_t& open = scratch.arguments.fill(scratch.body);
   if (operation.operation == Operation::kExec)
-    return call_with_frame(session, operation, scratch.rest, &scratch.open, error);
-  return engine_.create(session.handle, scratch.open, &session.object, error);
+    return call_with_frame(session, operation, scratch.rest, &open, error);
+  return engine_.create(session.handle, open, &session.object, error);
 }
 
 loader_status_t HostRuntime::Impl::call_with_frame(HostSession& session,

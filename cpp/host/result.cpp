@@ -104,6 +104,11 @@ loader_status_t ResultWriter::plan(const loader_frame_t& frame, uint64_t seq) {
   return size > channel::kMaxRecordBytes ? LOADER_ERROR_ARGUMENT : LOADER_OK;
 }
 
+void ResultWriter::set_seq(uint64_t seq) {
+  view_.seq = seq;
+  body_size_ = frame::encoded_size(view_);
+}
+
 loader_status_t ResultWriter::plan_item(const loader_item_t& item) {
   if (!is_sound(item)) return LOADER_ERROR_ARGUMENT;
   const bool outside = goes_outside(item);

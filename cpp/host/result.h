@@ -32,6 +32,17 @@ class ResultWriter {
   // Gives up whatever was placed.
   void clear();
 
+  // The same without a channel, for a host inside the loader: the frame's bytes, and the items
+  // whose data travels beside them.
+  void set_seq(uint64_t seq);
+  size_t body_size() const { return body_size_; }
+  void write_body(uint8_t* at) const { frame::write_frame(view_, at); }
+  size_t outside_count() const { return outside_.size(); }
+  // The emitted frame is the host's: the caller may take the item's buffer.
+  loader_item_t& outside_item(size_t i) const {
+    return const_cast<loader_item_t&>(*items_[outside_[i].item]);
+  }
+
  private:
   struct Outside {
     uint32_t item;

@@ -51,7 +51,7 @@ std::optional<session::Op> session_op(Operation operation) {
 
 HostLink::HostLink(session::InstanceId instance, EventLoop& loop, session::Shard& core,
                    LinkOwner& owner, channel::Endpoint endpoint, const ServerOptions& options)
-    : instance_(instance),
+    : InstanceLink(instance),
       loop_(loop),
       core_(core),
       owner_(owner),
@@ -65,7 +65,7 @@ HostLink::HostLink(session::InstanceId instance, EventLoop& loop, session::Shard
 }
 
 HostLink::~HostLink() {
-  close();
+  leave();
 }
 
 void HostLink::start(const channel::Hello& hello) {
@@ -115,7 +115,11 @@ void HostLink::flush() {
   }
 }
 
-void HostLink::close() {
+void HostLink::close(int32_t) {
+  leave();
+}
+
+void HostLink::leave() {
   if (is_closed_) return;
   is_closed_ = true;
   is_alive_.reset();
@@ -265,7 +269,7 @@ void HostLink::drain() {
 void HostLink::lose(bool is_corrupt, const std::string& why) {
   if (is_closed_) return;
   if (is_draining_) return;
-  close();
+  leave();
   owner_.on_link_lost(*this, is_corrupt, why);
 }
 

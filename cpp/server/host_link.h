@@ -13,35 +13,13 @@
 #include "channel/endpoint.h"
 #include "frame/frame_codec.h"
 #include "loop/event_loop.h"
+#include "server/instance_link.h"
 #include "server/options.h"
-#include "session/ports.h"
 #include "session/shard.h"
 
 namespace loader::server {
 
-class HostLink;
-
-// Records that concern the instance and not a session, and the end of the channel.
-class LinkOwner {
- public:
-  virtual ~LinkOwner() = default;
-  virtual void on_link_hello(HostLink& link, const channel::Hello& hello) = 0;
-  virtual void on_link_ready(HostLink& link, const channel::ReadyBody& ready) = 0;
-  // Of init, update and health.
-  virtual void on_link_completion(HostLink& link, const channel::CompletionBody& completion) = 0;
-  virtual void on_link_pong(HostLink& link, uint64_t nonce) = 0;
-  virtual void on_link_log(HostLink& link, uint64_t handle, const channel::LogBody& log) = 0;
-  virtual void on_link_meter(HostLink& link, uint64_t handle, const channel::MeterBody& meter) = 0;
-  virtual void on_link_trace(HostLink& link, uint64_t handle, const channel::TraceBody& trace) = 0;
-  // The peer closed (`is_corrupt` false) or sent what cannot be. The link is silent from now on.
-  virtual void on_link_lost(HostLink& link, bool is_corrupt, const std::string& why) = 0;
-  // The link has output; flush() it before the round ends.
-  virtual void on_link_dirty(HostLink& link) = 0;
-  // "service-session" text of a handle.
-  virtual std::string session_id(session::SessionId id) const = 0;
-};
-
-class HostLink : public session::HostPort, public EventSource, private channel::RecordSink {
+class HostLink final : public InstanceLink, public EventSource, private channel::RecordSink {
  public:
   HostLink(session::InstanceId instance, EventLoop& loop, session::Shard& core, LinkOwner& owner,
            channel::Endpoint endpoint, const ServerOptions& options);
@@ -49,20 +27,17 @@ class HostLink : public session::HostPort, public EventSource, private channel::
   HostLink(const HostLink&) = delete;
   HostLink& operator=(const HostLink&) = delete;
 
-  session::InstanceId instance() const { return instance_; }
-  void start(const channel::Hello& hello);
-  void send_init(channel::RecordType type, const channel::InitBody& body);
-  void send_ping(uint64_t nonce);
-  void send_fini(int32_t reason);
-  void flush();
-  // Takes what the host still sent before it ended.
-  void drain();
-  // No event reaches the core any more.
-  void close();
-  bool is_closed() const { return is_closed_; }
-  size_t queued_bytes() const { return endpoint_.socket->queued_bytes(); }
-  size_t arena_bytes_used() const { return endpoint_.out->used_bytes(); }
-  void tidy_arena();
+  // ---- InstanceLink
+  void start(const channel::Hello& hello) override;
+  void send_init(channel::RecordType type, const channel::InitBody& body) override;
+  void send_ping(uint64_t nonce) override;
+  void send_fini(int32_t reason) override;
+  void flush() override;
+  void drain() override;
+  void close(int32_t reason) override;
+  size_t queued_bytes() const override { return endpoint_.socket->queued_bytes(); }
+  size_t arena_bytes_used() const override { return endpoint_.out->used_bytes(); }
+  void tidy_arena() override;
 
   // ---- session::HostPort
   void send_create(session::Handle handle, const session::OpenView& open) override;
@@ -77,6 +52,7 @@ class HostLink : public session::HostPort, public EventSource, private channel::
  private:
   void on_events(uint32_t events) override;
   bool on_record(channel::RecordView& record) override;
+  void leave();
 
   bool take_completion(const channel::RecordView& record);
   bool take_result(channel::RecordView& record);
@@ -95,7 +71,6 @@ class HostLink : public session::HostPort, public EventSource, private channel::
                   const session::MessageView& message);
   void move_to_arena(frame::ItemView& item);
 
-  const session::InstanceId instance_;
   EventLoop& loop_;
   session::Shard& core_;
   LinkOwner& owner_;

@@ -1,16 +1,16 @@
-// A native engine inside the loader: the host runtime on a thread of its own, over a channel like
-// any host's. For wrappers that are trusted: what they break is the loader.
+// Brings a native engine up inside the loader: on the data plane's own threads where it declares
+// non_blocking, else the host runtime on threads of its own, over a channel like any host's. For
+// wrappers that are trusted: what they break is the loader.
 #pragma once
 
-#include <thread>
-#include <vector>
+#include <memory>
 
-#include "channel/endpoint.h"
+#include "server/instance_control.h"
 
 namespace loader::server {
 
-// INIT names the library. The thread ends when the runtime does: after FINI, or when the channels
-// are gone.
-std::thread run_inline_host(std::vector<channel::HostDescriptors> descriptors);
+// Loads the library on a thread of the instance's own, which stays its main thread and ends with
+// it. The instance ends with the reason where the library cannot be loaded.
+void start_inline_host(std::shared_ptr<InstanceControl> control);
 
 }  // namespace loader::server

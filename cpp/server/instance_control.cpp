@@ -10,6 +10,9 @@
 #include <cerrno>
 
 #include "loader/wrapper.h"
+#include "server/host_link.h"
+#include "server/inline_engine.h"
+#include "server/inline_link.h"
 
 namespace loader::server {
 namespace {
@@ -33,44 +36,44 @@ class InstanceControl::Seat : public LinkOwner {
   Seat(InstanceControl& control, ShardContext& shard) : control_(control), shard_(shard) {}
   ShardContext& shard() { return shard_; }
 
-  void on_link_hello(HostLink&, const channel::Hello& hello) override {
+  void on_link_hello(InstanceLink&, const channel::Hello& hello) override {
     control_.on_hello(hello, shard_.index());
   }
-  void on_link_ready(HostLink&, const channel::ReadyBody& ready) override {
+  void on_link_ready(InstanceLink&, const channel::ReadyBody& ready) override {
     if (is_first()) control_.on_ready(ready);
   }
-  void on_link_completion(HostLink&, const channel::CompletionBody& completion) override {
+  void on_link_completion(InstanceLink&, const channel::CompletionBody& completion) override {
     if (is_first()) control_.on_completion(completion);
   }
-  void on_link_pong(HostLink&, uint64_t) override {
+  void on_link_pong(InstanceLink&, uint64_t) override {
     if (is_first()) control_.on_pong();
   }
-  void on_link_log(HostLink&, uint64_t handle, const channel::LogBody& log) override {
+  void on_link_log(InstanceLink&, uint64_t handle, const channel::LogBody& log) override {
     push(Event("log")
              .add("level", int64_t{log.level})
              .add("text", std::string(log.text))
              .add("session", name_of(handle)));
   }
-  void on_link_meter(HostLink&, uint64_t handle, const channel::MeterBody& meter) override {
+  void on_link_meter(InstanceLink&, uint64_t handle, const channel::MeterBody& meter) override {
     push(Event("meter")
              .add("unit", std::string(meter.unit))
              .add("amount", meter.amount)
              .add("session", name_of(handle)));
   }
-  void on_link_trace(HostLink&, uint64_t handle, const channel::TraceBody& trace) override {
+  void on_link_trace(InstanceLink&, uint64_t handle, const channel::TraceBody& trace) override {
     push(Event("trace")
              .add("key", std::string(trace.key))
              .add("value", std::string(trace.value))
              .add("session", name_of(handle)));
   }
-  void on_link_lost(HostLink&, bool is_corrupt, const std::string& why) override {
+  void on_link_lost(InstanceLink&, bool is_corrupt, const std::string& why) override {
     if (!is_corrupt && control_.is_leaving_) return control_.await_exit();
     Ending ending;
     ending.error = is_corrupt ? ErrorCode::CHANNEL_CORRUPT : ErrorCode::ENGINE_DIED;
     ending.message = is_corrupt ? "the engine's host sent " + why + "; it was stopped" : why;
     control_.end(ending);
   }
-  void on_link_dirty(HostLink& link) override { shard_.mark_dirty(link); }
+  void on_link_dirty(InstanceLink& link) override { shard_.mark_dirty(link); }
   std::string session_id(session::SessionId id) const override {
     return control_.plane_.session_id(id);
   }
@@ -98,14 +101,19 @@ InstanceControl::InstanceControl(Plane& plane, std::shared_ptr<InstanceShared> s
 }
 
 InstanceControl::~InstanceControl() {
-  if (runner_.joinable()) runner_.detach();
+  abandon();
+}
+
+void InstanceControl::abandon() {
+  std::lock_guard lock(attach_mutex_);
+  if (engine_) engine_->abandon();
 }
 
 EventLoop& InstanceControl::loop() {
   return plane_.shards[0]->loop();
 }
 
-HostLink* InstanceControl::first_link() {
+InstanceLink* InstanceControl::first_link() {
   return plane_.shards[0]->find_link(shared_->id);
 }
 
@@ -147,23 +155,62 @@ void InstanceControl::attach(int pid) {
   shared_->state = InstanceState::kStarting;
   descriptors_.clear();
   lifeline_.host_end.reset();
-  start_links();
+  std::vector<std::shared_ptr<InstanceLink>> links;
+  for (size_t i = 0; i < seats_.size(); i++) {
+    ShardContext& shard = seats_[i]->shard();
+    links.push_back(std::make_shared<HostLink>(shared_->id, shard.loop(), shard.core(), *seats_[i],
+                                               std::move(endpoints_[i]), plane_.options));
+  }
+  endpoints_.clear();
+  start_links(std::move(links));
+}
+
+void InstanceControl::begin_inline() {
+  shared_->state = InstanceState::kStarting;
+  plane_.shards[0]->post([self = shared_from_this()] {
+    self->started_ns_ = self->loop().now_ns();
+    self->options_ = self->shared_->engine->options();
+    self->arm_init_timer();
+  });
+}
+
+bool InstanceControl::attach_inline(const std::shared_ptr<InlineEngine>& engine) {
+  std::lock_guard lock(attach_mutex_);
+  if (shared_->is_ending) return false;
+  engine_ = engine;
+  engine_->on_stuck([this](uint32_t shard, int64_t elapsed_ns) { on_stuck(shard, elapsed_ns); });
+  std::vector<std::shared_ptr<InstanceLink>> links;
+  for (size_t i = 0; i < seats_.size(); i++) {
+    ShardContext& shard = seats_[i]->shard();
+    auto link = std::make_shared<InlineLink>(shared_->id, static_cast<uint32_t>(i), shard.loop(),
+                                             shard.core(), *seats_[i], *engine);
+    engine->add_link(link);
+    links.push_back(std::move(link));
+  }
+  start_links(std::move(links));
+  return true;
+}
+
+std::vector<channel::HostDescriptors> InstanceControl::attach_own_threads() {
+  std::lock_guard lock(attach_mutex_);
+  if (shared_->is_ending) return {};
+  prepare();
+  std::vector<channel::HostDescriptors> descriptors = std::move(descriptors_);
+  attach(0);
+  return descriptors;
 }
 
 // The first shard last: it sends INIT, and open_for_work() must find a link on every shard behind
 // this one's post.
-void InstanceControl::start_links() {
+void InstanceControl::start_links(std::vector<std::shared_ptr<InstanceLink>> links) {
   for (size_t i = seats_.size(); i-- > 0;) {
-    auto endpoint = std::make_shared<channel::Endpoint>(std::move(endpoints_[i]));
     ShardContext& shard = seats_[i]->shard();
-    shard.post([self = shared_from_this(), endpoint, i, &shard] {
+    shard.post([self = shared_from_this(), link = std::move(links[i]), i, &shard] {
       if (self->shared_->is_ending) return;
-      HostLink& link = shard.add_link(self->shared_->id, *self->seats_[i], std::move(*endpoint));
-      link.start(self->my_hello(static_cast<uint32_t>(i)));
+      shard.add_link(link).start(self->my_hello(static_cast<uint32_t>(i)));
       if (i == 0) self->start_on_first_shard();
     });
   }
-  endpoints_.clear();
 }
 
 void InstanceControl::start_on_first_shard() {
@@ -177,7 +224,11 @@ void InstanceControl::start_on_first_shard() {
     loop().watch(pidfd_.get(), EPOLLIN, this);
   }
   first_link()->send_init(channel::RecordType::kInit, init_body(options_));
-  if (options_.init_timeout_ms <= 0) return;
+  arm_init_timer();
+}
+
+void InstanceControl::arm_init_timer() {
+  if (options_.init_timeout_ms <= 0 || shared_->is_ending) return;
   init_timer_.on_fire([this] {
     end({ErrorCode::INIT_FAILED, 0,
          "init did not end within " + std::to_string(options_.init_timeout_ms) + " ms"});
@@ -234,7 +285,7 @@ void InstanceControl::open_for_work() {
     ShardContext& shard = seat->shard();
     shard.post([self = shared_from_this(), facts = facts_, &shard] {
       if (self->shared_->is_ending) return;
-      HostLink* link = shard.find_link(self->shared_->id);
+      InstanceLink* link = shard.find_link(self->shared_->id);
       if (link == nullptr) return;
       shard.set_facts(self->shared_->engine->id, facts);
       shard.core().add_port(self->shared_->id, self->shared_->engine->id, *link);
@@ -251,7 +302,7 @@ void InstanceControl::open_for_work() {
 }
 
 void InstanceControl::ping() {
-  HostLink* link = first_link();
+  InstanceLink* link = first_link();
   int64_t timeout = options_.host_timeout_ms * kMillisecond;
   if (link == nullptr || timeout <= 0) return;
   tidy_arenas();
@@ -277,7 +328,7 @@ void InstanceControl::tidy_arenas() {
   for (auto& seat : seats_) {
     ShardContext& shard = seat->shard();
     auto tidy = [self = shared_from_this(), &shard] {
-      if (HostLink* link = shard.find_link(self->shared_->id)) link->tidy_arena();
+      if (InstanceLink* link = shard.find_link(self->shared_->id)) link->tidy_arena();
     };
     if (shard.index() == 0) {
       tidy();
@@ -295,12 +346,22 @@ void InstanceControl::on_hung(session::SessionId session) {
 
 void InstanceControl::update(const std::string& config_json) {
   plane_.shards[0]->post([self = shared_from_this(), config_json] {
-    HostLink* link = self->first_link();
+    InstanceLink* link = self->first_link();
     if (link == nullptr) return;
     self->options_ = self->shared_->engine->options();
     self->options_.config_json = config_json;
     link->send_init(channel::RecordType::kUpdate, self->init_body(self->options_));
   });
+}
+
+// On the engine's thread. Nothing on that shard can be told, but the others and the operator can.
+void InstanceControl::on_stuck(uint32_t shard, int64_t elapsed_ns) {
+  shared_->engine->pool->set_accepting(shared_->id, false);
+  push("host_hung",
+       "a call into this inline engine has held shard " + std::to_string(shard) +
+           " of the data plane for " + std::to_string(elapsed_ns / kMillisecond) +
+           " ms; it declares non_blocking but blocks: set isolation: process",
+       ErrorCode::CALL_HUNG);
 }
 
 // ---- stop
@@ -338,8 +399,12 @@ void InstanceControl::continue_stop() {
   }
   if (is_idle || (stopping_ == Stopping::kClosing && now >= stop_deadline_ns_)) {
     stopping_ = Stopping::kFini;
+    InstanceLink* link = first_link();
+    if (link == nullptr) {
+      return end({ErrorCode::ENGINE_DIED, LOADER_REASON_REPLACED, "stopped while it was loaded"});
+    }
     is_leaving_ = !shared_->is_inline;
-    if (HostLink* link = first_link()) link->send_fini(LOADER_REASON_REPLACED);
+    link->send_fini(LOADER_REASON_REPLACED);
     stop_timer_.set(loop(), now + options_.destroy_timeout_ms * kMillisecond + kClosingGraceNs);
     return;
   }
@@ -371,7 +436,7 @@ void InstanceControl::on_events(uint32_t) {
   std::string how = exit_signal_ != 0 ? "was killed by signal " + std::to_string(exit_signal_)
                                       : "exited with code " + std::to_string(exit_code_);
   // A refusal of init that lies in the channel says more than the exit that followed it.
-  if (HostLink* link = was_ready_ || shared_->is_ending ? nullptr : first_link()) link->drain();
+  if (InstanceLink* link = was_ready_ || shared_->is_ending ? nullptr : first_link()) link->drain();
   if (shared_->is_ending) return report_end();
   end({ErrorCode::ENGINE_DIED, 0, "the engine's process " + how});
   report_end();
@@ -394,7 +459,10 @@ void InstanceControl::kill_group() {
 }
 
 void InstanceControl::end(const Ending& ending) {
-  if (shared_->is_ending.exchange(true)) return;
+  {
+    std::lock_guard lock(attach_mutex_);
+    if (shared_->is_ending.exchange(true)) return;
+  }
   kill_group();
   bool was_serving = shared_->state.exchange(InstanceState::kDead) >= InstanceState::kReady;
   shared_->engine->pool->retire_instance(shared_->id);
@@ -415,9 +483,10 @@ void InstanceControl::end_on_shard(ShardContext& shard, const Ending& ending) {
     clear_clocks();
   }
   shard.core().set_now(shard.loop().now_ns());
-  if (HostLink* link = shard.find_link(shared_->id)) {
+  if (InstanceLink* link = shard.find_link(shared_->id)) {
     if (ending.error == ErrorCode::ENGINE_DIED) link->drain();
-    link->close();
+    const uint32_t host_died = LOADER_REASON_HOST_DIED;
+    link->close(static_cast<int32_t>(ending.reason != 0 ? ending.reason : host_died));
   }
   session::Cause cause;
   cause.reason = ending.reason;
@@ -426,12 +495,25 @@ void InstanceControl::end_on_shard(ShardContext& shard, const Ending& ending) {
   shard.core().on_host_died(shared_->id, cause);
   shard.drop_link(shared_->id);
   if (shards_left_.fetch_sub(1) != 1) return;
-  plane_.shards[0]->post([self = shared_from_this()] {
-    // Wait a moment for the process's status, which says more than the end of its channel.
-    if (!self->pidfd_) return self->report_end();
-    self->exit_timer_.on_fire([control = self.get()] { control->report_end(); });
-    self->exit_timer_.set(self->loop(), self->loop().now_ns() + kExitReportNs);
-  });
+  plane_.shards[0]->post([self = shared_from_this()] { self->await_fini(); });
+}
+
+// Waits a moment for the process's status, which says more than the end of its channel; and for
+// the fini of an engine in this process.
+void InstanceControl::await_fini() {
+  int64_t patience = kExitReportNs;
+  if (engine_) {
+    patience = options_.destroy_timeout_ms * kMillisecond + kClosingGraceNs;
+    engine_->finish([self = weak_from_this(), &shard = *plane_.shards[0]] {
+      shard.post([self] {
+        if (auto control = self.lock()) control->report_end();
+      });
+    });
+  } else if (!pidfd_) {
+    return report_end();
+  }
+  exit_timer_.on_fire([this] { report_end(); });
+  exit_timer_.set(loop(), loop().now_ns() + patience);
 }
 
 void InstanceControl::clear_clocks() {

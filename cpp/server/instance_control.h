@@ -6,8 +6,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "channel/endpoint.h"
@@ -15,10 +15,12 @@
 #include "loader/errors.h"
 #include "loop/event_loop.h"
 #include "server/engine.h"
-#include "server/host_link.h"
+#include "server/instance_link.h"
 #include "server/shard_context.h"
 
 namespace loader::server {
+
+class InlineEngine;
 
 // How an instance ended, for its sessions and for the event.
 struct Ending {
@@ -42,24 +44,29 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   void prepare();
   const std::vector<channel::HostDescriptors>& host_descriptors() const { return descriptors_; }
   int host_lifeline() const { return lifeline_.host_end.get(); }
-  // For a host inside this process: gives the descriptors away.
-  std::vector<channel::HostDescriptors> take_descriptors() { return std::move(descriptors_); }
   void attach(int pid);
-  // Runs beside the links and is joined in the end.
-  void set_runner(std::thread runner) { runner_ = std::move(runner); }
+  // An instance in this process is being loaded: INIT's time runs.
+  void begin_inline();
 
   // ---- any thread
+  // The library is loaded and never blocks: it gets links of its own. False: the end was faster.
+  bool attach_inline(const std::shared_ptr<InlineEngine>& engine);
+  // It may block: it gets channels like a host's. Empty: the end was faster.
+  std::vector<channel::HostDescriptors> attach_own_threads();
   void stop(double timeout_s);
   void update(const std::string& config_json);
   // Ends its sessions, kills its process group, tells the control plane. The first one counts.
   void end(const Ending& ending);
   void on_hung(session::SessionId session);
+  // The data plane is going: an engine whose fini still runs tells nobody.
+  void abandon();
 
  private:
   class Seat;  // one shard's LinkOwner
 
-  void start_links();
+  void start_links(std::vector<std::shared_ptr<InstanceLink>> links);
   void start_on_first_shard();
+  void arm_init_timer();
   void on_events(uint32_t events) override;
 
   void on_hello(const channel::Hello& hello, uint32_t shard);
@@ -73,7 +80,9 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   void continue_stop();
   void close_sessions();
   void await_exit();
+  void on_stuck(uint32_t shard, int64_t elapsed_ns);
   void end_on_shard(ShardContext& shard, const Ending& ending);
+  void await_fini();
   void clear_clocks();
   void report_end();
   void push(const char* kind, const std::string& message, ErrorCode error = ErrorCode::kNone);
@@ -81,7 +90,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   void note_exit_status();
   channel::InitBody init_body(const EngineOptions& options) const;
   channel::Hello my_hello(uint32_t shard) const;
-  HostLink* first_link();
+  InstanceLink* first_link();
   EventLoop& loop();
 
   Plane& plane_;
@@ -91,7 +100,9 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   std::vector<channel::Endpoint> endpoints_;
   std::vector<channel::HostDescriptors> descriptors_;
   channel::LifelinePipe lifeline_;
-  std::thread runner_;
+  // Held while links are made, so that an end finds all of them or none is made any more.
+  std::mutex attach_mutex_;
+  std::shared_ptr<InlineEngine> engine_;  // of an instance that runs on the data plane's threads
 
   // Shard 0's thread from here on.
   channel::UniqueFd pidfd_;

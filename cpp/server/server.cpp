@@ -73,6 +73,7 @@ class ServerImpl : public session::GrantSink {
     instances.clear();
     lock.lock();
     gone_.wait_for(lock, kStopPatience, [&] { return instances_.empty(); });
+    for (auto& [id, instance] : instances_) instance->abandon();
     lock.unlock();
     for (auto& shard : plane_.shards) shard->stop();
     is_running_ = false;
@@ -200,9 +201,7 @@ class ServerImpl : public session::GrantSink {
       engine->set_options(options);
     }
     auto control = make_instance(name, version, index, true);
-    control->prepare();
-    control->set_runner(run_inline_host(control->take_descriptors()));
-    control->attach(0);
+    start_inline_host(control);
     return control->shared().id;
   }
 

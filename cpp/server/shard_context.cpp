@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "loader/wrapper.h"
 #include "server/admission.h"
 #include "server/routes.h"
 
@@ -52,7 +53,7 @@ ShardContext::~ShardContext() {
   stop();
   // Handlers let go of their sessions while the core still stands.
   server_.reset();
-  for (auto& [id, link] : links_) link->close();
+  for (auto& [id, link] : links_) link->close(LOADER_REASON_LOADER_GONE);
   loop_.remove_hook(&before_);
   loop_.remove_hook(&after_);
 }
@@ -108,7 +109,7 @@ void ShardContext::run_grants() {
 void ShardContext::flush_links() {
   flushing_.swap(dirty_);
   for (session::InstanceId instance : flushing_) {
-    if (HostLink* link = find_link(instance)) link->flush();
+    if (InstanceLink* link = find_link(instance)) link->flush();
   }
   flushing_.clear();
 }
@@ -191,14 +192,12 @@ EngineEntry* ShardContext::find_engine(session::EngineId id) {
 
 // ---- links
 
-HostLink& ShardContext::add_link(session::InstanceId instance, LinkOwner& owner,
-                                 channel::Endpoint endpoint) {
-  auto link = std::make_unique<HostLink>(instance, loop_, core_, owner, std::move(endpoint),
-                                         plane_.options);
+InstanceLink& ShardContext::add_link(std::shared_ptr<InstanceLink> link) {
+  session::InstanceId instance = link->instance();
   return *links_.insert_or_assign(instance, std::move(link)).first->second;
 }
 
-HostLink* ShardContext::find_link(session::InstanceId instance) {
+InstanceLink* ShardContext::find_link(session::InstanceId instance) {
   auto found = links_.find(instance);
   return found == links_.end() ? nullptr : found->second.get();
 }

@@ -17,7 +17,7 @@
 #include "loop/event_loop.h"
 #include "server/admin_desk.h"
 #include "server/engine.h"
-#include "server/host_link.h"
+#include "server/instance_link.h"
 #include "server/plane.h"
 #include "server/result_writer.h"
 #include "session/shard.h"
@@ -78,11 +78,11 @@ class ShardContext : private session::ShardEvents {
   const std::vector<std::unique_ptr<EngineEntry>>& engines() const { return engines_; }
 
   // ---- links
-  HostLink& add_link(session::InstanceId instance, LinkOwner& owner, channel::Endpoint endpoint);
-  HostLink* find_link(session::InstanceId instance);
+  InstanceLink& add_link(std::shared_ptr<InstanceLink> link);
+  InstanceLink* find_link(session::InstanceId instance);
   void drop_link(session::InstanceId instance);
   const auto& links() const { return links_; }
-  void mark_dirty(HostLink& link) { dirty_.push_back(link.instance()); }
+  void mark_dirty(InstanceLink& link) { dirty_.push_back(link.instance()); }
 
   // Calls that never became a session or exec.
   void count_refusal(ErrorCode error) { refusals_[error]++; }
@@ -123,7 +123,7 @@ class ShardContext : private session::ShardEvents {
     size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
   };
   std::unordered_map<std::string, std::vector<EngineEntry*>, Hash, std::equal_to<>> by_name_;
-  std::unordered_map<session::InstanceId, std::unique_ptr<HostLink>> links_;
+  std::unordered_map<session::InstanceId, std::shared_ptr<InstanceLink>> links_;
   std::vector<session::InstanceId> dirty_, flushing_;
   std::vector<session::Grant> grants_, granting_;
   std::map<ErrorCode, uint64_t> refusals_;

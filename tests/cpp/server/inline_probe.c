@@ -1,0 +1,239 @@
+/* A native engine for the tests of `isolation: inline`: what a call does is the key of its first
+ * item. Says non_blocking unless built with PROBE_BLOCKS. Its counters are exported for the tests.
+ */
+#include <loader/wrapper.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { kResultBytes = 1024, kLentBytes = 1 << 20 };
+
+EXPORT atomic_int probe_created, probe_destroyed, probe_reason, probe_cancelled, probe_calls;
+EXPORT atomic_int probe_lent, probe_released, probe_overlaps, probe_nested, probe_finished;
+EXPORT atomic_int probe_late;
+EXPORT sem_t probe_gate;
+
+static atomic_int running;
+static _Thread_local int depth;
+
+typedef struct session {
+  const loader_host_t* host;
+  loader_handle_t handle;
+} session_t;
+
+typedef struct work {
+  const loader_host_t* host;
+  loader_handle_t call;
+  int count;
+} work_t;
+
+static void enter(void) {
+  if (depth++ > 0) probe_nested++;
+  if (running++ > 0) probe_overlaps++;
+  probe_calls++;
+}
+
+static void leave(void) {
+  running--;
+  depth--;
+}
+
+static void release_lent(loader_buffer_t* buffer) {
+  free(buffer->private_data);
+  buffer->release = NULL;
+  probe_released++;
+}
+
+static loader_status_t emit(const loader_host_t* host, loader_handle_t handle,
+                            loader_item_t* item) {
+  loader_frame_t frame;
+  memset(&frame, 0, sizeof frame);
+  frame.struct_size = sizeof frame;
+  frame.item_size = sizeof *item;
+  frame.item_count = 1;
+  frame.position = -1;
+  frame.items = item;
+  return host->emit(host->host, handle, &frame, 0);
+}
+
+static int emit_many(const loader_host_t* host, loader_handle_t handle, int count) {
+  static const uint8_t bytes[kResultBytes];
+  for (int i = 0; i < count; ++i) {
+    loader_item_t item;
+    memset(&item, 0, sizeof item);
+    item.type = LOADER_ITEM_BYTES;
+    item.key.data = "n";
+    item.key.size = 1;
+    item.data.data = bytes;
+    item.data.size = sizeof bytes;
+    if (emit(host, handle, &item) != LOADER_OK) return i;
+  }
+  return count;
+}
+
+static loader_status_t emit_lent(const loader_host_t* host, loader_handle_t handle) {
+  loader_item_t item;
+  memset(&item, 0, sizeof item);
+  item.key.data = "lent";
+  item.key.size = 4;
+  item.type = LOADER_ITEM_BYTES;
+  item.data.private_data = calloc(1, kLentBytes);
+  item.data.data = item.data.private_data;
+  item.data.size = kLentBytes;
+  item.data.release = release_lent;
+  probe_lent++;
+  return emit(host, handle, &item);
+}
+
+static void* emit_later(void* argument) {
+  work_t work = *(work_t*)argument;
+  free(argument);
+  const int sent = emit_many(work.host, work.call, work.count);
+  const loader_status_t status = sent == work.count ? LOADER_OK : 7;
+  if (work.host->finish(work.host->host, work.call, status, NULL, 0) != LOADER_OK) probe_late++;
+  return NULL;
+}
+
+static loader_status_t begin_later(const loader_host_t* host, loader_handle_t call, int count) {
+  pthread_t thread;
+  work_t* work = malloc(sizeof *work);
+  *work = (work_t){host, call, count};
+  if (pthread_create(&thread, NULL, emit_later, work) != 0) abort();
+  pthread_detach(thread);
+  return LOADER_PENDING;
+}
+
+static loader_status_t say_count(loader_error_t* error, int count) {
+  error->size = (uint32_t)snprintf(error->message, error->capacity, "emitted %d", count);
+  return 7;
+}
+
+static int is_key(const loader_frame_t* frame, const char* key) {
+  const size_t size = strlen(key);
+  return frame->item_count > 0 && frame->items[0].key.size == size &&
+         memcmp(frame->items[0].key.data, key, size) == 0;
+}
+
+static int number_of(const loader_frame_t* frame) {
+  char text[16] = {0};
+  const uint64_t size = frame->items[0].data.size;
+  memcpy(text, frame->items[0].data.data, size < sizeof text ? size : sizeof text - 1);
+  return atoi(text);
+}
+
+static void sleep_ms(int milliseconds) {
+  const struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+  nanosleep(&time, NULL);
+}
+
+static loader_status_t run(const loader_host_t* host, loader_handle_t handle, loader_handle_t call,
+                           loader_frame_t* frame, loader_error_t* error) {
+  if (is_key(frame, "many")) {
+    const int count = number_of(frame);
+    const int sent = emit_many(host, handle, count);
+    return sent == count ? LOADER_OK : say_count(error, sent);
+  }
+  if (is_key(frame, "later")) return begin_later(host, call, number_of(frame));
+  if (is_key(frame, "never")) return LOADER_PENDING;
+  if (is_key(frame, "lent")) return emit_lent(host, handle);
+  if (is_key(frame, "gate")) sem_wait(&probe_gate);
+  if (is_key(frame, "sleep")) sleep_ms(number_of(frame));
+  if (is_key(frame, "segfault")) raise(SIGSEGV);
+  if (is_key(frame, "fail")) return say_count(error, 0);
+  if (is_key(frame, "sink")) return LOADER_OK;
+  frame->position = -1;
+  return host->emit(host->host, handle, frame, 0);
+}
+
+static const char* describe(void) {
+#ifdef PROBE_BLOCKS
+  return "{\"properties\": {\"non_blocking\": false}}";
+#else
+  return "{\"properties\": {\"non_blocking\": true}}";
+#endif
+}
+
+static loader_status_t init(const loader_host_t* host, const loader_config_t* config,
+                            void** instance, loader_error_t* error) {
+  if (memmem(config->json.data, config->json.size, "refuse", 6) != NULL) {
+    error->size = (uint32_t)snprintf(error->message, error->capacity, "refused as asked");
+    return LOADER_ERROR_INTERNAL;
+  }
+  sem_init(&probe_gate, 0, 0);
+  *instance = (void*)(uintptr_t)host;
+  return LOADER_OK;
+}
+
+static void fini(void* instance) {
+  (void)instance;
+  probe_finished++;
+}
+
+static loader_status_t exec(void* instance, loader_handle_t call, const loader_open_t* open,
+                            loader_frame_t* request, loader_error_t* error) {
+  (void)open;
+  enter();
+  const loader_status_t status = run(instance, call, call, request, error);
+  leave();
+  return status;
+}
+
+static loader_status_t create(void* instance, loader_handle_t handle, const loader_open_t* open,
+                              void** session, loader_error_t* error) {
+  (void)open, (void)error;
+  session_t* made = malloc(sizeof *made);
+  *made = (session_t){instance, handle};
+  *session = made;
+  probe_created++;
+  return LOADER_OK;
+}
+
+static loader_status_t write_frame(void* session, loader_handle_t call, loader_frame_t* frame,
+                                   loader_error_t* error) {
+  const session_t* self = session;
+  enter();
+  const loader_status_t status = run(self->host, self->handle, call, frame, error);
+  leave();
+  return status;
+}
+
+static void cancel(void* session, int32_t reason) {
+  (void)session, (void)reason;
+  probe_cancelled++;
+}
+
+static void destroy(void* session, int32_t reason) {
+  session_t* self = session;
+  char text[64];
+  const int size = snprintf(text, sizeof text, "destroyed for reason %d", reason);
+  self->host->log(self->host->host, self->handle, LOADER_LOG_INFO, text, (uint64_t)size);
+  probe_reason = reason;
+  probe_destroyed++;
+  free(session);
+}
+
+const loader_wrapper_t* loader_wrapper(void) {
+  static const loader_wrapper_t table = {
+      .abi_major = LOADER_ABI_MAJOR,
+      .abi_minor = LOADER_ABI_MINOR,
+      .struct_size = sizeof(loader_wrapper_t),
+      .name = "inline_probe",
+      .version = "1.0.0",
+      .describe = describe,
+      .init = init,
+      .fini = fini,
+      .exec = exec,
+      .create = create,
+      .write = write_frame,
+      .cancel = cancel,
+      .destroy = destroy,
+  };
+  return &table;
+}
