@@ -3,8 +3,10 @@
 //
 // The leader polls the client's descriptors, reads, runs ready jobs in turn and flushes once for
 // the whole row. One idle worker, the watcher, sleeps on a timer that the leader arms before it
-// runs jobs; it takes the lead from a job that runs longer than the handover time. A worker that
-// lost the lead goes on taking ready jobs when its own has ended.
+// runs jobs; it takes the lead from a job that runs longer than the handover time. After a row of
+// short jobs the timer is set later, because that is cheaper: the first long job is then noticed
+// after 5 ms, those that follow it after the handover time. A worker that lost the lead goes on
+// taking ready jobs when its own has ended.
 #pragma once
 
 #include <poll.h>
@@ -124,6 +126,7 @@ class Dispatcher {
   uint32_t threads_ = 1;
   bool is_main_only_ = false;  // calls run as kMain
   uint32_t running_ = 0;
+  uint32_t short_row_ = 0;  // jobs in a row that took less than the handover time
   uint32_t returning_ = 0;  // jobs in end_wait(), before everything queued
   bool is_reading_ = false;
   bool is_stopping_ = false;
