@@ -65,6 +65,36 @@ class Cases {
     }
   }
 
+  void server_compressed_unary() {
+    for (bool compressed : {true, false}) {
+      Deadline c;
+      t::SimpleRequest request = large();
+      request.mutable_response_compressed()->set_value(compressed);
+      expect_large(c, request);
+    }
+  }
+
+  void client_compressed_streaming() {
+    expect_code(send_both(grpc::WriteOptions().set_no_compression()), grpc::INVALID_ARGUMENT);
+    expect_code(send_both(grpc::WriteOptions()), grpc::OK);
+  }
+
+  void server_compressed_streaming() {
+    Deadline c;
+    t::StreamingOutputCallRequest request;
+    for (auto [size, compressed] : {std::pair{31415, true}, {92653, false}}) {
+      auto* wanted = request.add_response_parameters();
+      wanted->set_size(size);
+      wanted->mutable_compressed()->set_value(compressed);
+    }
+    auto call = stub_->StreamingOutputCall(&c, request);
+    t::StreamingOutputCallResponse reply;
+    for (int size : {31415, 92653})
+      expect(call->Read(&reply) && reply.payload().body().size() == size_t(size), "size");
+    expect(!call->Read(&reply), "a third response");
+    expect_code(call->Finish(), grpc::OK);
+  }
+
   void client_streaming() {
     Deadline c;
     t::StreamingInputCallResponse reply;
@@ -198,6 +228,26 @@ class Cases {
     return request;
   }
 
+  // A message said to be compressed, written as the options say, and one that is not.
+  grpc::Status send_both(grpc::WriteOptions first) {
+    Deadline c;
+    c.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+    t::StreamingInputCallResponse reply;
+    auto call = stub_->StreamingInputCall(&c, &reply);
+    t::StreamingInputCallRequest request;
+    request.mutable_expect_compressed()->set_value(true);
+    request.mutable_payload()->set_body(std::string(27182, '\0'));
+    if (call->Write(request, first)) {
+      request.mutable_expect_compressed()->set_value(false);
+      request.mutable_payload()->set_body(std::string(45904, '\0'));
+      call->Write(request, grpc::WriteOptions().set_no_compression());
+    }
+    call->WritesDone();
+    grpc::Status status = call->Finish();
+    if (status.ok()) expect(reply.aggregated_payload_size() == 73086, "sum");
+    return status;
+  }
+
   void expect_large(Context& c, const t::SimpleRequest& request) {
     t::SimpleResponse reply;
     expect_code(stub_->UnaryCall(&c, request, &reply), grpc::OK);
@@ -254,6 +304,9 @@ const std::map<std::string, void (Cases::*)()> kCases = {
     {"empty_unary", &Cases::empty_unary},
     {"large_unary", &Cases::large_unary},
     {"client_compressed_unary", &Cases::client_compressed_unary},
+    {"server_compressed_unary", &Cases::server_compressed_unary},
+    {"client_compressed_streaming", &Cases::client_compressed_streaming},
+    {"server_compressed_streaming", &Cases::server_compressed_streaming},
     {"client_streaming", &Cases::client_streaming},
     {"server_streaming", &Cases::server_streaming},
     {"ping_pong", &Cases::ping_pong},

@@ -72,6 +72,16 @@ async function round(stream, wanted, sent) {
   assert.equal((await stream.next()).payload.body.length, wanted);
 }
 
+function inputSum(on, sizes, more) {
+  return new Promise((resolve) => {
+    const call = on.StreamingInputCall(new grpc.Metadata(), deadline(), (error, reply) =>
+      resolve({ error, sum: reply && reply.aggregated_payload_size }),
+    );
+    for (const size of sizes) call.write({ payload: { body: Buffer.alloc(size) }, ...more });
+    call.end();
+  });
+}
+
 async function expectLarge(options) {
   const seen = await unary("UnaryCall", large(), options);
   assert.equal(seen.error, null);
@@ -116,14 +126,35 @@ const cases = {
     const request = large({ expect_compressed: { value: true } });
     assert.equal((await unary("UnaryCall", request, { on: compressed })).error, null);
   },
+  async server_compressed_unary() {
+    for (const value of [true, false]) {
+      const { error, reply } = await unary("UnaryCall", large({ response_compressed: { value } }));
+      assert.equal(error, null);
+      assert.equal(reply.payload.body.length, 314159);
+    }
+  },
+  // grpc-js cannot switch compression off for one message of a stream.
+  async client_compressed_streaming() {
+    const expect_compressed = { value: true };
+    const plain = await inputSum(client, SIZES_IN, { expect_compressed });
+    assert.equal(plain.error.code, grpc.status.INVALID_ARGUMENT);
+    const packed = await inputSum(compressed, SIZES_IN, { expect_compressed });
+    assert.equal(packed.error, null);
+    assert.equal(packed.sum, 74922);
+  },
+  async server_compressed_streaming() {
+    const response_parameters = [
+      { size: 31415, compressed: { value: true } },
+      { size: 92653, compressed: { value: false } },
+    ];
+    const call = client.StreamingOutputCall({ response_parameters }, deadline());
+    const sizes = [];
+    for await (const message of call) sizes.push(message.payload.body.length);
+    assert.deepEqual(sizes, [31415, 92653]);
+  },
   async client_streaming() {
-    const sum = await new Promise((resolve, reject) => {
-      const call = client.StreamingInputCall(new grpc.Metadata(), deadline(), (error, reply) =>
-        error ? reject(error) : resolve(reply.aggregated_payload_size),
-      );
-      for (const size of SIZES_IN) call.write({ payload: { body: Buffer.alloc(size) } });
-      call.end();
-    });
+    const { error, sum } = await inputSum(client, SIZES_IN);
+    assert.equal(error, null);
     assert.equal(sum, 74922);
   },
   async server_streaming() {
