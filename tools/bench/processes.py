@@ -1,4 +1,4 @@
-"""What processes cost: CPU and memory of a tree, read from /proc. Knows no server."""
+"""What processes cost: CPU and memory of a tree, and what the machine lost, from /proc. Knows no server."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def cpu_s(pids: list[int]) -> float:
         if fields is not None:
             ticks += int(fields[11]) + int(fields[12])
     return ticks / TICKS_PER_S
+
+
+def stolen_s() -> float:
+    """Seconds since boot that the hypervisor withheld from this machine's processors, all together."""
+    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / TICKS_PER_S
 
 
 def memory_bytes(pids: list[int]) -> int:

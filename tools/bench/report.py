@@ -34,7 +34,9 @@ def page(results: Results, rows: list[Row], plan: Plan, note: str = "") -> str:
             (
                 "*Bare* is a grpc++ completion-queue echo on byte buffers with one polling thread, health and "
                 "reflection on. CPU is that of all processes of a server, for each message, from /proc. The load "
-                "generator (grpc++) runs on the same machine. Memory is growth of PSS over all processes. *triton* is "
+                "generator (grpc++) runs on the same machine. Memory is growth of PSS over all processes. Paced rounds "
+                "are repeated, at most four times, while the hypervisor withheld over 0.5 % of the CPU time: their p99 "
+                "would be that pause. *triton* is "
                 "its python backend: `ModelInfer` for calls; for sessions sequences on `ModelStreamInfer`, decoupled, "
                 "since a frame of ours may be answered any number of times.\n"
             ),
