@@ -55,13 +55,24 @@ def call(
     """Call an engine of a running loader; each result is printed as one JSON line as it arrives.
 
     Without --session or --stream: a session where audio is sent and the engine has sessions, or where it has
-    nothing else; else one exec. Exit codes: 0 done; 1 the call failed, and why is on standard error.
+    nothing else; else one exec. Exit codes: 0 done; 1 the call failed, and why is on standard error; 2 the
+    command line is wrong; 130 interrupted.
     """
-    from loader.cli.items import Saver, parse_item, parse_parameter, read_audio, read_file, result_line
+    from loader.cli.items import (
+        Saver,
+        check_text,
+        parse_item,
+        parse_parameter,
+        read_audio,
+        read_file,
+        result_line,
+    )
     from loader.client import Client, Target
     from loader.errors import LoaderError
 
     try:
+        check_text(engine, "ENGINE")
+        check_text(version, "--version")
         savers = [Saver(text) for text in save or []]
         request = Request(
             Target(engine, version) if version else engine,
@@ -122,10 +133,14 @@ def session_results(client: Client, request: Request) -> Iterator[Result]:
 
 
 def error_line(error: Any) -> str:
-    """The error, who must act, and the engine's own words."""
+    """The error, what to do or who must, and the engine's own words."""
     own = (
         f" (engine: {error.engine_code} {error.engine_message})"
         if error.engine_code or error.engine_message
         else ""
     )
-    return f"{error.name or 'ERROR'} {error.code}: {error.message}{own}; who must act: {error.actor or 'unknown'}"
+    code = f" {error.code}" if error.code else ""  # what gRPC itself reports has none
+    cure = "; `loader describe` lists the engines" if error.name == "UNKNOWN_ENGINE" else ""
+    return (
+        f"{error.name or 'ERROR'}{code}: {error.message}{own}{cure}; who must act: {error.actor or 'unknown'}"
+    )

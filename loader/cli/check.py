@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from loader.engine.manifest import Manifest
 
 
@@ -30,54 +32,71 @@ def check(
 
 
 def is_config(file: Path) -> bool:
-    """A YAML file that is no manifest."""
-    return file.suffix in (".yaml", ".yml") and not _is_manifest(file)
-
-
-def _is_manifest(file: Path) -> bool:
+    """What it says decides, not its name: a service's file has engines, a manifest a kind or an entry."""
     import os
 
     from loader.config.document import parse_document
 
-    if not file.is_file():
+    if file.is_dir() or file.suffix in (".py", ".so"):
         return False
-    values = parse_document(file.read_text(), str(file), os.environ).values
-    return "engines" not in values and ("kind" in values or "entry" in values)
+    values = parse_document(read_text(file), str(file), os.environ).values
+    return "engines" in values or not ("kind" in values or "entry" in values)
+
+
+def read_text(file: Path) -> str:
+    """Raises: BadConfigError for a file that cannot be read, or is no text."""
+    from loader.errors import BadConfigError
+
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadConfigError(f"{file}: cannot be read: {error.strerror}: correct the path") from None
+    except UnicodeDecodeError as error:
+        raise BadConfigError(
+            f"{file}: is neither a configuration nor a wrapper: not UTF-8 text at byte {error.start}, "
+            "and its name ends neither in .py nor in .so"
+        ) from None
 
 
 def check_config(file: Path) -> bool:
     """Checks the file, then every wrapper it names; all mistakes are told."""
-    from loader.center import FileCenter
     from loader.config import read_config
     from loader.engine.spec import make_spec
     from loader.errors import LoaderError
 
-    config = read_config(FileCenter(file).load().text, str(file))
+    config = read_config(read_text(file), str(file))
     typer.echo(f"{file}: a configuration of {len(config.engines)} engines")
     is_good = True
     for name, engine in config.engines.items():
-        try:
-            spec = make_spec(name, engine)
-            _describe(f"engine {name} {spec.version}", spec.manifest, engine.python)
-        except LoaderError as error:
-            typer.echo(f"engine {name}: {error}", err=True)
-            is_good = False
+        for one in engine.versions.values() or [engine]:
+            try:
+                spec = make_spec(name, one)
+                # As it is served: with the engine's interpreter and environment.
+                _describe(f"engine {name} {spec.version}", spec.manifest, one.python, spec.environment())
+            except LoaderError as error:
+                typer.echo(f"engine {name}: {error}", err=True)
+                is_good = False
     return is_good
 
 
 def check_wrapper(path: Path) -> bool:
     """Checks one wrapper. Raises: LoaderError."""
-    from loader.engine.manifest import read_manifest
+    from loader.engine.manifest import FILE_NAME, read_manifest
+    from loader.errors import BadConfigError
 
-    manifest = read_manifest(path.parent if path.suffix in (".yaml", ".yml") else path)
-    _describe(f"wrapper {manifest.name}", manifest, "")
+    if path.is_file() and path.suffix not in (".py", ".so"):
+        if path.name != FILE_NAME:
+            raise BadConfigError(f"{path}: a manifest is called {FILE_NAME}: rename it")
+        path = path.parent
+    manifest = read_manifest(path)
+    _describe(f"wrapper {manifest.name}", manifest, "", None)
     return True
 
 
-def _describe(title: str, manifest: Manifest, python: str) -> None:
+def _describe(title: str, manifest: Manifest, python: str, environment: Mapping[str, str] | None) -> None:
     from loader.engine.probe import probe
 
-    found = probe(manifest, python)
+    found = probe(manifest, python, environment)
     typer.echo(f"{title}: {manifest.kind}, {manifest.entry}")
     typer.echo(f"  loads as {found.name} {found.version or '(no version)'}, ABI {found.abi}")
     typer.echo(f"  powers: {', '.join(found.powers)}")

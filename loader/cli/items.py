@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 import time
 import wave
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +25,21 @@ SHOWN_BYTES = 16
 
 def split_pair(text: str, option: str) -> tuple[str, str]:
     """`key=value`. Raises: InvalidArgumentError."""
+    check_text(text, option)
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise InvalidArgumentError(f"{option} {text}: write {option} key=value")
     return key, value
+
+
+def check_text(text: str, option: str) -> None:
+    """Raises: InvalidArgumentError for an argument that is not text: a shell passes any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(
+            f"{option}: not UTF-8 text at character {error.start}: send bytes by --file key=path"
+        ) from None
 
 
 def parse_item(text: str) -> tuple[str, object]:
@@ -40,17 +54,21 @@ def parse_parameter(text: str) -> tuple[str, object]:
     """`name=value`: the value is JSON where it can be read as such, else text."""
     name, value = split_pair(text, "--param")
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
+        return name, json.loads(value, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return name, value
 
 
 def parse_json(text: str, where: str) -> object:
     """A JSON value. Raises: InvalidArgumentError."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"{where}: not JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def read_file(text: str) -> tuple[str, bytes]:
@@ -112,8 +130,9 @@ def read_audio(text: str) -> AudioFile:
             return AudioFile(
                 key, file.readframes(file.getnframes()), file.getframerate(), file.getnchannels()
             )
-    except wave.Error as error:
-        raise InvalidArgumentError(f"--audio {path}: not a WAV file: {error}") from None
+    except (wave.Error, EOFError, struct.error) as error:
+        why = str(error) or "it ends inside its header"
+        raise InvalidArgumentError(f"--audio {path}: not a WAV file: {why}: give 16-bit PCM") from None
 
 
 def result_line(result: Result) -> str:
@@ -133,7 +152,8 @@ def _as_list(value: Any) -> list[Any]:
 
 def _shown(item: ResultItem) -> Any:
     if item.type in ("text", "json"):
-        return item.value
+        with suppress(ValueError):  # not UTF-8, or not JSON: shown as the bytes that it is
+            return item.value
     shown: dict[str, Any] = {"type": item.type, "bytes": len(item.data)}
     if item.type == "tensor":
         shown |= {"data_type": item.data_type, "shape": list(item.shape)}
@@ -148,6 +168,10 @@ class Saver:
     def __init__(self, text: str) -> None:
         self.key, path = split_pair(text, "--save")
         self.path = Path(path)
+        if self.path.is_dir() or not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise InvalidArgumentError(
+                f"--save {path}: no file can be written there: give a path in a folder of yours"
+            )
         self._data = bytearray()
         self._attributes: dict[str, str] = {}
 
@@ -159,7 +183,13 @@ class Saver:
                 self._attributes.update(item.attributes)
 
     def write(self) -> None:
-        """Writes the file."""
+        """Writes the file. Raises: InvalidArgumentError."""
+        try:
+            self._write()
+        except OSError as error:
+            raise InvalidArgumentError(f"--save {self.path}: {error.strerror}") from None
+
+    def _write(self) -> None:
         if self.path.suffix != ".wav":
             self.path.write_bytes(self._data)
             return

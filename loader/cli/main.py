@@ -46,9 +46,22 @@ def main(
         return
     if config is None:
         raise typer.BadParameter("give --config FILE to serve, or a command: see --help")
+    check_addresses(grpc, http)
     from loader.app import Settings, serve
 
     raise typer.Exit(serve(Settings(config, grpc, http)))
+
+
+def check_addresses(grpc: str, http: str) -> None:
+    """Raises: BadParameter for an address that cannot be one."""
+    from loader.config import checks
+
+    for option, given, checked in (("--grpc", grpc, checks.address), ("--http", http, checks.http_address)):
+        try:
+            if given:
+                checked(given)
+        except ValueError as error:
+            raise typer.BadParameter(f"{option} {given}: {error}") from None
 
 
 def run() -> None:

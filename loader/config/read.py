@@ -23,6 +23,13 @@ from loader.errors import BadConfigError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+# Where pydantic's own words would name a Python class.
+PLAIN = {
+    "model_type": "should be a mapping of keys to values",
+    "dict_type": "should be a mapping of names to values",
+    "list_type": "should be a list",
+}
+
 
 def read_config(text: str, origin: str, environment: Mapping[str, str] | None = None) -> ServiceConfig:
     """The configuration in `text`; `origin` is its file. Wrapper, interpreter and key files are made absolute.
@@ -109,7 +116,7 @@ def _message(document: Document, path: KeyPath, detail: ErrorDetails) -> str:
         return _unknown_key(path)
     if detail["type"] == "missing":
         return f"is required: add `{path[-1]}`"
-    text = detail["msg"][0].lower() + detail["msg"][1:]
+    text = PLAIN.get(detail["type"], detail["msg"][0].lower() + detail["msg"][1:])
     text = text.removeprefix("value error, ")
     if detail["type"] == "string_type":
         text += ": put it in quotes"

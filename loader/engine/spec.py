@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from loader.config.schema import EngineConfig
 
 MOST_THREADS = 32
+INTERPRETER_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,20 @@ def check_interpreter(name: str, python: str) -> None:
             f"engines.{name}.python: {python} is no program: give the path of a Python interpreter"
         )
     probe = [python, "-P", "-c", "import loader; print(loader.__version__)"]
-    answer = subprocess.run(probe, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        answer = subprocess.run(
+            probe, capture_output=True, text=True, errors="replace", timeout=INTERPRETER_S, check=False
+        )
+    except OSError as error:
+        raise BadConfigError(
+            f"engines.{name}.python: {python} cannot be run: {error.strerror}: "
+            "give the path of a Python interpreter"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise BadConfigError(
+            f"engines.{name}.python: {python} has not answered in {INTERPRETER_S} s: "
+            "give the path of a Python interpreter"
+        ) from None
     found = answer.stdout.strip() if answer.returncode == 0 else "none"
     if found != loader.__version__:
         raise BadConfigError(

@@ -94,3 +94,51 @@ def test_saved_audio_is_a_wav_with_the_engines_rate(tmp_path: Path) -> None:
     saver.write()
     with wave.open(str(tmp_path / "out.wav"), "rb") as file:
         assert (file.getframerate(), file.readframes(9)) == (22050, b"\x01\x02\x03\x04")
+
+
+@pytest.mark.parametrize("text", ["k:=NaN", "k:=[Infinity]", "k:={", "k:=" + "[" * 100_000])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    """Numbers that only Python knows, and nesting without end, as much as a slip."""
+    with pytest.raises(InvalidArgumentError, match="not JSON"):
+        parse_item(text)
+
+
+def test_a_parameter_that_only_python_reads_is_text() -> None:
+    """As every value that is no JSON."""
+    assert parse_parameter("x=NaN") == ("x", "NaN")
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    """A shell passes any bytes; --file is the way for them."""
+    with pytest.raises(
+        InvalidArgumentError, match="--item: not UTF-8 text at character 2: send bytes by --file"
+    ):
+        parse_item(b"k=\xff".decode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize("size", [4, 8, 12, 20, 30])
+def test_a_wav_that_is_cut_is_refused(tmp_path: Path, size: int) -> None:
+    """Anywhere inside its header."""
+    whole = tmp_path / "whole.wav"
+    with wave.open(str(whole), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(100))
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(whole.read_bytes()[:size])
+    with pytest.raises(InvalidArgumentError, match="not a WAV file"):
+        read_audio(f"audio={cut}")
+
+
+def test_a_place_that_cannot_be_saved_to_is_refused_before_the_call(tmp_path: Path) -> None:
+    """A missing folder, and a folder in place of a file."""
+    for path in (tmp_path / "missing" / "a.wav", tmp_path):
+        with pytest.raises(InvalidArgumentError, match="no file can be written there"):
+            Saver(f"audio={path}")
+
+
+def test_a_text_that_is_no_text_is_shown_as_bytes() -> None:
+    """An engine's mistake does not end the command."""
+    item = ResultItem("text", "text", "", b"\xff")
+    assert json.loads(result_line(Result(0, (item,)))) == {
+        "text": {"type": "text", "bytes": 1, "begins": "ff"}
+    }
