@@ -10,14 +10,22 @@ def session_table() -> list[dict[str, Any]]:
 def error_table() -> list[dict[str, Any]]:
     """Rows of errors.def: code, name, grpc, http, actor, retry, text."""
 
+class Tls:
+    """Loaded key files: {"certificate", "key", "client_ca"}. Raises: RuntimeError naming the file at fault."""
+
+    def __init__(self, files: dict[str, Any]) -> None: ...
+
 class Server:
     """One data plane: shards, listeners, engines, instances. Never waits for Python."""
 
     def __init__(self, options: dict[str, Any]) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
-    def listen(self, address: str, tag: str = "public", tls: dict[str, Any] | None = None) -> str:
-        """The bound "HOST:PORT". Raises: RuntimeError naming the address, or the TLS part at fault."""
+    def listen(self, address: str, tag: str = "public", tls: Tls | None = None) -> str:
+        """The bound "HOST:PORT". Raises: RuntimeError or ValueError naming the address."""
+
+    def set_tls(self, tls: Tls) -> None:
+        """For new connections of the public port; open ones keep theirs."""
 
     def add_engine(self, name: str, version: str, options: dict[str, Any]) -> None: ...
     def update_engine(self, name: str, version: str, options: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.center import FileCenter, Revision
+from loader.certificates import Certificates
 from loader.config import DeploymentKey, Plan, Powers, ServiceConfig, effective, plan, read_config
 from loader.engine.manifest import version_of
 from loader.engine.spec import make_spec
@@ -29,7 +30,7 @@ from loader.logs import start_logging
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from loader._core import Server
+    from loader._core import Server, Tls
     from loader.admin.events import EventBoard
     from loader.admin.http import HttpServer, Readiness
     from loader.admin.service import AdminService, RolloutRecord
@@ -119,6 +120,8 @@ class App:
         self._core: Server = Server(core_options(self._config))
         self._supervisor = Supervisor(self._core, specs, self._engine_changed)
         self._grpc_address = ""
+        self._admin_address = ""
+        self._certificates: Certificates | None = None
         self._is_serving = False
         self._stop_asked = asyncio.Event()
         self._drain_timeout_s: float | None = None
@@ -136,10 +139,11 @@ class App:
         """Listens and spawns every host. Raises: OSError for an address, BadConfigError for key files."""
         self._core.start()
         config = self._config
-        tls = config.tls.model_dump() if config.tls else None
+        self._certificates = Certificates(self._core, config.tls) if config.tls else None
+        tls = self._certificates.load() if self._certificates else None
         self._grpc_address = self._listen(config.grpc, "public", tls)
         if config.admin_listen:
-            self._listen(config.admin_listen, "admin", None)
+            self._admin_address = self._listen(config.admin_listen, "admin", None)
         self._stages.end("data plane")
         self._supervisor.spawn()
         self._stages.end("hosts spawned")
@@ -149,15 +153,13 @@ class App:
         self._supervisor.kill()
         self._core.stop()
 
-    def _listen(self, address: str, tag: str, tls: dict[str, Any] | None) -> str:
+    def _listen(self, address: str, tag: str, tls: Tls | None) -> str:
         try:
             return self._core.listen(address, tag, tls)
-        except (OSError, RuntimeError) as error:
-            if tls and not isinstance(error, OSError) and "bind" not in str(error):
-                raise BadConfigError(f"tls: {error}") from None
-            raise OSError(
-                f"cannot listen on {address}: {error}: is another loader running? try port 0"
-            ) from None
+        except RuntimeError as error:
+            raise OSError(f"{error}: is another loader running? try port 0") from None
+        except ValueError as error:
+            raise OSError(f"{error}: give HOST:PORT of this machine, or unix:PATH") from None
 
     async def run(self) -> int:
         """Serves until a signal or a drain; returns the exit code."""
@@ -166,16 +168,18 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         self._supervisor.start()
-        watcher: asyncio.Task[None] | None = None
+        watchers: list[asyncio.Task[None]] = []
         try:
             if await self._start_control():
-                watcher = asyncio.create_task(self._watch_center())
+                watchers.append(asyncio.create_task(self._watch_center()))
+                if self._certificates is not None:
+                    watchers.append(asyncio.create_task(self._certificates.watch()))
                 await self._stop_asked.wait()
         except OSError as error:
             sys.stderr.write(f"{error}\n")
             await self._stop()
             return ExitCode.ADDRESS
-        if watcher is not None:
+        for watcher in watchers:
             watcher.cancel()
         await self._drain()
         await self._stop()
@@ -227,6 +231,8 @@ class App:
             "pid": os.getpid(),
             "engines": engines,
         }
+        if self._admin_address:
+            line["admin"] = self._admin_address
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
         logger.info("ready", extra={**line, "stages_s": self._stages.seconds})

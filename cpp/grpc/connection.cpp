@@ -55,7 +55,8 @@ bool Connection::finish_handshake() {
   }
   if (io != Transport::Io::kDone) {
     server_.stats().connections_misbehaved++;
-    server_.log("TLS handshake with " + peer_.address + " failed");
+    server_.log("TLS handshake with " + peer_.address +
+                " failed: " + transport_.handshake_failure());
     close();
     return false;
   }

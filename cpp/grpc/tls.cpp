@@ -4,18 +4,25 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 
-#include <fstream>
-#include <sstream>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <stdexcept>
+#include <vector>
 
 namespace loader::grpc {
 namespace {
 
-[[noreturn]] void fail(const std::string& what) {
-  char text[256] = "";
-  ERR_error_string_n(ERR_peek_last_error(), text, sizeof text);
+// OpenSSL's own word for what went wrong, which never holds a byte of the file.
+std::string reason() {
+  unsigned long error = ERR_peek_last_error();
+  const char* text = error == 0 ? nullptr : ERR_reason_error_string(error);
   ERR_clear_error();
-  throw std::runtime_error("TLS: " + what + ": " + text);
+  return text == nullptr ? "unknown reason" : text;
+}
+
+[[noreturn]] void fail(const std::string& file, const std::string& what, const std::string& cure) {
+  throw std::runtime_error(file + ": " + what + ": " + cure);
 }
 
 struct FreeBio {
@@ -33,44 +40,88 @@ struct FreeContext {
 using Bio = std::unique_ptr<BIO, FreeBio>;
 using Certificate = std::unique_ptr<X509, FreeX509>;
 
-Bio memory(const std::string& text) {
-  return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-}
+constexpr size_t kMostPemBytes = 1 << 20;
 
-Certificate next_certificate(BIO* bio) {
-  return Certificate(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
-}
+struct FreeFile {
+  void operator()(std::FILE* p) const { std::fclose(p); }
+};
 
-void use_chain(SSL_CTX* context, const std::string& pem) {
-  Bio bio = memory(pem);
-  Certificate leaf = next_certificate(bio.get());
-  if (!leaf || SSL_CTX_use_certificate(context, leaf.get()) != 1) fail("certificate chain");
-  while (Certificate link = next_certificate(bio.get())) {
-    if (SSL_CTX_add0_chain_cert(context, link.get()) != 1) fail("certificate chain");
-    link.release();
+struct Pem {
+  std::string file, text;
+
+  Bio open() const { return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size()))); }
+};
+
+Pem read_pem(const std::string& path) {
+  static constexpr char kCure[] = "give a PEM file that the loader may read";
+  std::unique_ptr<std::FILE, FreeFile> file(std::fopen(path.c_str(), "re"));
+  if (!file) fail(path, std::strerror(errno), kCure);
+  Pem pem{path, {}};
+  char piece[4096];
+  while (size_t got = std::fread(piece, 1, sizeof piece, file.get())) {
+    pem.text.append(piece, got);
+    if (pem.text.size() > kMostPemBytes) fail(path, "is over 1 MiB large", kCure);
   }
-  ERR_clear_error();  // the end of the text is reported as an error
+  if (std::ferror(file.get()) != 0) fail(path, std::strerror(errno), kCure);
+  return pem;
 }
 
-void use_key(SSL_CTX* context, const std::string& pem) {
-  Bio bio = memory(pem);
-  std::unique_ptr<EVP_PKEY, FreeKey> key(
-      PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
-  if (!key || SSL_CTX_use_PrivateKey(context, key.get()) != 1) fail("private key");
-  if (SSL_CTX_check_private_key(context) != 1) fail("private key does not match the certificate");
-}
-
-void require_clients(SSL_CTX* context, const std::string& pem) {
-  Bio bio = memory(pem);
-  X509_STORE* store = SSL_CTX_get_cert_store(context);
-  int count = 0;
-  while (Certificate authority = next_certificate(bio.get())) {
-    if (X509_STORE_add_cert(store, authority.get()) != 1) fail("client authority");
-    SSL_CTX_add_client_CA(context, authority.get());
-    count++;
+// Every certificate of the file; a broken one is an error, text around them is not.
+std::vector<Certificate> certificates_in(const Pem& pem) {
+  Bio bio = pem.open();
+  std::vector<Certificate> found;
+  while (X509* one = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) {
+    found.emplace_back(one);
   }
-  if (count == 0) fail("client authority");
+  bool is_at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  if (found.empty() || !is_at_end) {
+    fail(pem.file,
+         "certificate " + std::to_string(found.size() + 1) + " cannot be read: " + reason(),
+         "give PEM certificates, each between -----BEGIN CERTIFICATE----- and its END line");
+  }
   ERR_clear_error();
+  return found;
+}
+
+void use_chain(SSL_CTX* context, const Pem& pem) {
+  std::vector<Certificate> chain = certificates_in(pem);
+  bool is_good = SSL_CTX_use_certificate(context, chain[0].get()) == 1;
+  for (size_t i = 1; is_good && i < chain.size(); i++) {
+    is_good = SSL_CTX_add1_chain_cert(context, chain[i].get()) == 1;
+  }
+  if (!is_good) fail(pem.file, "is refused: " + reason(), "give the chain, leaf first");
+}
+
+// OpenSSL would ask the terminal, and a service would wait for ever.
+int no_passphrase(char*, int, int, void*) {
+  return -1;
+}
+
+void use_key(SSL_CTX* context, const Pem& pem, const Pem& certificate) {
+  Bio bio = pem.open();
+  std::unique_ptr<EVP_PKEY, FreeKey> key(
+      PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr));
+  if (!key) {
+    fail(pem.file, "no private key can be read from it: " + reason(),
+         "give a PEM private key without a passphrase (openssl pkey removes one)");
+  }
+  if (X509_check_private_key(SSL_CTX_get0_certificate(context), key.get()) != 1) {
+    fail(pem.file, "this private key does not belong to the certificate in " + certificate.file,
+         "give the key that the certificate was made with (" + reason() + ")");
+  }
+  if (SSL_CTX_use_PrivateKey(context, key.get()) != 1) {
+    fail(pem.file, "is refused: " + reason(), "give an RSA or EC private key");
+  }
+}
+
+void require_clients(SSL_CTX* context, const Pem& pem) {
+  X509_STORE* store = SSL_CTX_get_cert_store(context);
+  for (const Certificate& authority : certificates_in(pem)) {
+    if (X509_STORE_add_cert(store, authority.get()) != 1) {
+      fail(pem.file, "is refused: " + reason(), "give certificates of authorities");
+    }
+    SSL_CTX_add_client_CA(context, authority.get());
+  }
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 }
 
@@ -86,22 +137,16 @@ int choose_h2(SSL*, const unsigned char** out, unsigned char* out_size, const un
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) throw std::runtime_error("TLS: cannot read " + path);
-  return text.str();
-}
-
 }  // namespace
 
-std::shared_ptr<const TlsContext> TlsContext::create(const TlsConfig& config) {
+std::shared_ptr<const TlsContext> TlsContext::load(const TlsFiles& files) {
   std::unique_ptr<SSL_CTX, FreeContext> context(SSL_CTX_new(TLS_server_method()));
   SSL_CTX* c = context.get();
-  if (c == nullptr) fail("context");
+  if (c == nullptr) fail("OpenSSL", "no context: " + reason(), "check its installation");
   SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
-  if (SSL_CTX_set_cipher_list(c, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1) fail("cipher list");
+  if (SSL_CTX_set_cipher_list(c, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1) {
+    fail("OpenSSL", "no cipher is left: " + reason(), "check its installation");
+  }
   SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                              SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
   SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
@@ -110,18 +155,11 @@ std::shared_ptr<const TlsContext> TlsContext::create(const TlsConfig& config) {
   static constexpr unsigned char kSessionContext[] = "engine-loader";
   SSL_CTX_set_session_id_context(c, kSessionContext, sizeof kSessionContext - 1);
   SSL_CTX_set_alpn_select_cb(c, choose_h2, nullptr);
-  use_chain(c, config.certificate_chain_pem);
-  use_key(c, config.private_key_pem);
-  if (!config.client_ca_pem.empty()) require_clients(c, config.client_ca_pem);
+  Pem certificate = read_pem(files.certificate);
+  use_chain(c, certificate);
+  use_key(c, read_pem(files.key), certificate);
+  if (!files.client_ca.empty()) require_clients(c, read_pem(files.client_ca));
   return std::shared_ptr<const TlsContext>(new TlsContext(context.release()));
-}
-
-std::shared_ptr<const TlsContext> TlsContext::load(const std::string& certificate_file,
-                                                   const std::string& key_file,
-                                                   const std::string& client_ca_file) {
-  TlsConfig config{read_file(certificate_file), read_file(key_file), {}};
-  if (!client_ca_file.empty()) config.client_ca_pem = read_file(client_ca_file);
-  return create(config);
 }
 
 TlsContext::~TlsContext() {

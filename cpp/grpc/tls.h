@@ -1,4 +1,4 @@
-// Server side TLS: a context made from PEM files or text. Hot swap is a new context.
+// Server side TLS: a context made from PEM files. Hot swap is a new context. Knows no sockets.
 #pragma once
 
 #include <memory>
@@ -8,20 +8,16 @@ struct ssl_ctx_st;
 
 namespace loader::grpc {
 
-struct TlsConfig {
-  std::string certificate_chain_pem;  // the text, leaf first
-  std::string private_key_pem;
-  std::string client_ca_pem;  // not empty: clients must show a certificate of this authority (mTLS)
+struct TlsFiles {
+  std::string certificate;  // the chain, leaf first
+  std::string key;          // without a passphrase
+  std::string client_ca;    // not empty: clients must show a certificate of this authority (mTLS)
 };
 
 class TlsContext {
  public:
-  // Throws std::runtime_error that names the part at fault (never the key).
-  static std::shared_ptr<const TlsContext> create(const TlsConfig& config);
-  // The same from files.
-  static std::shared_ptr<const TlsContext> load(const std::string& certificate_file,
-                                                const std::string& key_file,
-                                                const std::string& client_ca_file = {});
+  // Throws std::runtime_error: the file at fault, what is wrong with it, and what to give.
+  static std::shared_ptr<const TlsContext> load(const TlsFiles& files);
   ~TlsContext();
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;

@@ -60,17 +60,33 @@ Transport::Io Transport::tls_verdict(int rc, bool& wants_other, bool is_read) {
   return Io::kFailed;
 }
 
+// Before SSL_get_error(), which leaves OpenSSL's queue as it is. The texts are OpenSSL's constants.
+void Transport::note_handshake_failure() {
+  unsigned long error = ERR_peek_last_error();
+  int code = error == 0 ? 0 : ERR_GET_REASON(error);
+  const char* text = error == 0 ? nullptr : ERR_reason_error_string(error);
+  if (code == SSL_R_HTTP_REQUEST || code == SSL_R_WRONG_VERSION_NUMBER)
+    text = "the client does not speak TLS";
+  handshake_failure_ = text == nullptr ? "the client closed the connection" : text;
+}
+
 Transport::Io Transport::handshake() {
   if (is_broken_) return Io::kFailed;
   if (ssl_ == nullptr || is_handshaken_) return Io::kDone;
   ERR_clear_error();
   int rc = SSL_do_handshake(ssl_);
-  if (rc != 1) return tls_verdict(rc, read_wants_write_, true);
+  if (rc != 1) {
+    note_handshake_failure();
+    return tls_verdict(rc, read_wants_write_, true);
+  }
   read_wants_write_ = false;
   const unsigned char* protocol = nullptr;
   unsigned size = 0;
   SSL_get0_alpn_selected(ssl_, &protocol, &size);
-  if (std::string_view(reinterpret_cast<const char*>(protocol), size) != "h2") return Io::kFailed;
+  if (std::string_view(reinterpret_cast<const char*>(protocol), size) != "h2") {
+    handshake_failure_ = "the client did not offer h2 by ALPN";
+    return Io::kFailed;
+  }
   is_handshaken_ = true;
   return Io::kDone;
 }

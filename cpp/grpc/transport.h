@@ -28,6 +28,8 @@ class Transport {
   bool is_tls() const { return tls_ != nullptr; }
   // TLS only; kDone also when there is nothing to do. kFailed when the client did not agree on h2.
   Io handshake();
+  // Why handshake() gave kFailed or kClosed.
+  const char* handshake_failure() const { return handshake_failure_; }
   // First URI or DNS name of the client's verified certificate.
   std::string peer_identity() const;
 
@@ -48,11 +50,13 @@ class Transport {
   Io write_plain(SocketQueue& queue);
   Io write_tls(SocketQueue& queue);
   Io tls_verdict(int rc, bool& wants_other, bool is_read);
+  void note_handshake_failure();
 
   int fd_;
   std::shared_ptr<const TlsContext> tls_;
   ssl_st* ssl_ = nullptr;
   bool is_handshaken_ = false;
+  const char* handshake_failure_ = "";
   bool is_broken_ = false;  // after a fatal TLS error the object is not touched again
   bool read_wants_write_ = false;
   bool write_wants_read_ = false;

@@ -112,15 +112,19 @@ EngineOptions engine_options(const py::dict& given, EngineOptions options = {}) 
   return options;
 }
 
-std::shared_ptr<const loader::grpc::TlsContext> tls_context(const py::object& given) {
-  if (given.is_none()) return nullptr;
-  Reader in(given.cast<py::dict>());
-  std::string certificate, key, client_ca;
-  for (const char* name : {"certificate_file", "certificate", "cert"}) in.read(name, certificate);
-  for (const char* name : {"key_file", "key"}) in.read(name, key);
-  for (const char* name : {"client_ca_file", "client_ca"}) in.read(name, client_ca);
+// Loaded key files: the errors of files stay apart from those of addresses.
+struct Tls {
+  std::shared_ptr<const loader::grpc::TlsContext> context;
+};
+
+Tls load_tls(const py::dict& given) {
+  loader::grpc::TlsFiles files;
+  Reader in(given);
+  in.read("certificate", files.certificate);
+  in.read("key", files.key);
+  in.read("client_ca", files.client_ca);
   in.finish();
-  return loader::grpc::TlsContext::load(certificate, key, client_ca);
+  return {loader::grpc::TlsContext::load(files)};
 }
 
 // ---- values out
@@ -333,6 +337,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = LOADER_VERSION;
   m.def("session_table", &session_table);
   m.def("error_table", &error_table);
+  py::class_<Tls>(m, "Tls").def(py::init(&load_tls), py::arg("files"));
   py::class_<Server>(m, "Server")
       .def(py::init([](const py::dict& options) {
              return std::make_unique<Server>(server_options(options));
@@ -342,13 +347,12 @@ PYBIND11_MODULE(_core, m) {
       .def("stop", &Server::stop, NoGil())
       .def(
           "listen",
-          [](Server& server, const std::string& address, const std::string& tag,
-             const py::object& tls) {
-            auto context = tls_context(tls);
-            py::gil_scoped_release release;
-            return server.listen(address, tag, context);
+          [](Server& server, const std::string& address, const std::string& tag, const Tls* tls) {
+            return server.listen(address, tag, tls == nullptr ? nullptr : tls->context);
           },
-          py::arg("address"), py::arg("tag") = "public", py::arg("tls") = py::none())
+          py::arg("address"), py::arg("tag") = "public", py::arg("tls") = py::none(), NoGil())
+      .def(
+          "set_tls", [](Server& server, const Tls& tls) { server.set_tls(tls.context); }, NoGil())
       .def("add_engine",
            [](Server& server, const std::string& name, const std::string& version,
               const py::dict& options) {

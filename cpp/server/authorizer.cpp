@@ -3,7 +3,8 @@
 namespace loader::server {
 
 bool is_admin_peer(const grpc::Peer& peer) {
-  return peer.listener_tag == kAdminListener || peer.is_loopback || peer.is_unix;
+  bool is_authenticated = !peer.tls_identity.empty();
+  return peer.listener_tag == kAdminListener || peer.is_loopback || is_authenticated;
 }
 
 ErrorReport LoopbackAuthorizer::allow(const grpc::Peer& peer, const grpc::Metadata&,
@@ -12,7 +13,9 @@ ErrorReport LoopbackAuthorizer::allow(const grpc::Peer& peer, const grpc::Metada
       path.starts_with("/loader.v1.AdminService/") || path.starts_with("/grpc.reflection.");
   if (!is_guarded || is_admin_peer(peer)) return {};
   return {ErrorCode::ADMIN_NOT_ALLOWED,
-          std::string(path) + " answers on loopback or on admin_listen only; this call came from " +
+          std::string(path) +
+              " answers on loopback, on admin_listen, or a client whose certificate names it "
+              "(tls.client_ca); this call came from " +
               peer.address,
           0,
           {}};

@@ -20,8 +20,8 @@ class Authorizer {
                             std::string_view path, std::string_view engine) const = 0;
 };
 
-// The default. Engines, health and reflection for everybody the listener lets in; administration
-// and reflection on loopback or on the admin listener only.
+// The default. Engines and health for everybody the listener lets in; administration and reflection
+// on loopback, on the admin listener, and for clients that a certificate has authenticated.
 class LoopbackAuthorizer : public Authorizer {
  public:
   ErrorReport allow(const grpc::Peer& peer, const grpc::Metadata& metadata, std::string_view path,

@@ -98,6 +98,12 @@ class ServerImpl : public session::GrantSink {
     return bound;
   }
 
+  void set_tls(const std::shared_ptr<const grpc::TlsContext>& tls) {
+    for (auto& shard : plane_.shards) {
+      shard->call([&] { shard->server().set_tls(kPublicListener, tls); });
+    }
+  }
+
   // ---- engines
 
   void add_engine(const std::string& name, const std::string& version, EngineOptions options) {
@@ -399,6 +405,9 @@ void Server::stop() {
 std::string Server::listen(const std::string& address, const std::string& tag,
                            std::shared_ptr<const grpc::TlsContext> tls) {
   return impl_->listen(address, tag, std::move(tls));
+}
+void Server::set_tls(const std::shared_ptr<const grpc::TlsContext>& tls) {
+  impl_->set_tls(tls);
 }
 void Server::add_engine(const std::string& name, const std::string& version,
                         EngineOptions options) {

@@ -75,6 +75,8 @@ class Server {
   // The bound "HOST:PORT". `tag` is "public" or "admin". Every shard listens on the same port.
   std::string listen(const std::string& address, const std::string& tag,
                      std::shared_ptr<const grpc::TlsContext> tls = nullptr);
+  // New connections of the public listener use `tls`; live ones keep theirs.
+  void set_tls(const std::shared_ptr<const grpc::TlsContext>& tls);
 
   // Throw std::invalid_argument for a name that exists, or that does not.
   void add_engine(const std::string& name, const std::string& version, EngineOptions options);

@@ -7,16 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loader.cli.connection import (
+    DEFAULT_ADDRESS,
+    Address,
+    Authority,
+    ClientCertificate,
+    ClientKey,
+    credentials,
+)
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEFAULT_ADDRESS = "127.0.0.1:8001"
 TIMEOUT_S = 10
 
 
 def describe(
     engine: Annotated[str, typer.Argument(help="Name of an engine; all of them without it.")] = "",
-    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="gRPC address.")] = DEFAULT_ADDRESS,
+    address: Address = DEFAULT_ADDRESS,
+    ca: Authority = None,
+    certificate: ClientCertificate = None,
+    key: ClientKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show the engines of a running loader with their inputs, outputs and parameters.
@@ -27,7 +38,8 @@ def describe(
 
     from loader.v1 import loader_pb2, loader_pb2_grpc
 
-    with grpc.insecure_channel(address) as channel:
+    tls = credentials(ca, certificate, key)
+    with grpc.secure_channel(address, tls) if tls else grpc.insecure_channel(address) as channel:
         stub = loader_pb2_grpc.LoaderServiceStub(channel)
         try:
             response = stub.Describe(loader_pb2.DescribeRequest(engine=engine), timeout=TIMEOUT_S)

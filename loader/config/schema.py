@@ -154,10 +154,10 @@ class EngineConfig(Section):
 
 
 class TlsConfig(Section):
-    """Encryption of the gRPC port."""
+    """Encryption of the gRPC port. The files may be replaced at any time: new connections use them."""
 
     certificate: str = replace(..., "PEM file: the chain, leaf first.")
-    key: str = replace(..., "PEM file: the private key.")
+    key: str = replace(..., "PEM file: the private key, without a passphrase.")
     client_ca: str = replace("", "PEM file: clients must show a certificate of this authority.")
 
 
@@ -192,7 +192,9 @@ class ServiceConfig(Section):
         "127.0.0.1:8000", "Address of the HTTP port: metrics and readiness.", is_of_node=True
     )
     admin_listen: OptionalAddress = replace(
-        "", "Address of AdminService and reflection. Empty: the gRPC port, on loopback only.", is_of_node=True
+        "",
+        "Also serves AdminService and reflection, which elsewhere want loopback or a client's certificate.",
+        is_of_node=True,
     )
     tls: TlsConfig | None = replace(None, "Encryption of the gRPC port. Empty: none.", is_of_node=True)
     data_plane_threads: int = replace(

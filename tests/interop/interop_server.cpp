@@ -406,7 +406,7 @@ Settings parse_arguments(std::vector<std::string> args) {
     } else if (args[i] == "--tls") {
       std::string certificate = value(), key = value(), authority;
       if (i + 1 < args.size() && !args[i + 1].starts_with("--")) authority = value();
-      tls = TlsContext::load(certificate, key, authority);
+      tls = TlsContext::load({certificate, key, authority});
     } else if (args[i] == "--drain-ms") {
       s.drain_ms = std::stoll(value());
     } else if (args[i] == "--set") {

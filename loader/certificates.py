@@ -1,0 +1,74 @@
+"""The TLS files of the gRPC port: loaded at the start, and again for new connections when they are replaced.
+
+Knows where the files are and when they change; what is in them is for the data plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loader.errors import BadConfigError
+
+if TYPE_CHECKING:
+    from loader._core import Server, Tls
+    from loader.config.schema import TlsConfig
+
+logger = logging.getLogger(__name__)
+
+PERIOD_S = 1.0
+
+Marks = tuple[tuple[int, int, int, int] | None, ...]
+
+
+class Certificates:
+    """The files of one `tls` section. Make it before the files are first loaded."""
+
+    def __init__(self, core: Server, tls: TlsConfig) -> None:
+        self._core = core
+        self._values = tls.model_dump()
+        self._files = [Path(file) for file in (tls.certificate, tls.key, tls.client_ca) if file]
+        self._marks = self._look()
+
+    def load(self) -> Tls:
+        """What the files hold now. Raises: BadConfigError naming the file at fault."""
+        from loader._core import Tls
+
+        try:
+            return Tls(self._values)
+        except RuntimeError as error:
+            raise BadConfigError(f"tls: {error}") from None
+
+    async def watch(self) -> None:
+        """Looks at the files for ever. Polls: secrets are mounted behind links that no folder watch tells of."""
+        while True:
+            await asyncio.sleep(PERIOD_S)  # a sampling period, not a wait for something
+            self.renew()
+
+    def renew(self) -> None:
+        """Takes the files if one of them has changed. Where they do not go together, the old ones stay."""
+        marks = self._look()
+        if marks == self._marks:
+            return
+        self._marks = marks
+        fields = {"files": [str(file) for file in self._files]}
+        try:
+            self._core.set_tls(self.load())
+        except BadConfigError as error:
+            logger.error("certificates refused: the old ones stay", extra={**fields, "error": str(error)})
+        else:
+            logger.info("certificates replaced", extra=fields)
+
+    def _look(self) -> Marks:
+        return tuple(map(_mark, self._files))
+
+
+def _mark(file: Path) -> tuple[int, int, int, int] | None:
+    """What differs after any way of writing a file; links are followed."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

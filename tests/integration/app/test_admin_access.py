@@ -1,0 +1,164 @@
+"""Who may administrate: loopback, admin_listen, and clients that a certificate has authenticated; nobody else."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from authority import Authority, Identity
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from running import Running
+
+from loader.client import Client
+from loader.errors import AdminNotAllowedError
+from loader.v1 import admin_pb2, admin_pb2_grpc
+
+Start = Callable[..., Running]
+Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def outside() -> str:
+    """An address of this machine that is not loopback."""
+    for addresses in psutil.net_if_addrs().values():
+        for one in addresses:
+            if one.family is socket.AF_INET and not one.address.startswith("127."):
+                return one.address
+    pytest.skip("this machine has only loopback: nothing here looks like another machine")
+
+
+def config(wrapper: Path, **keys: object) -> str:
+    return json.dumps({"engines": {"echo": {"wrapper": str(wrapper)}}, **keys})
+
+
+OK, DENIED = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED
+ALLOWED, REFUSED = (OK, OK), (DENIED, DENIED)
+
+
+def code_of(call: Callable[[], object]) -> grpc.StatusCode:
+    """How a call ends."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error.code()
+    return OK
+
+
+def access(channel: grpc.Channel) -> tuple[grpc.StatusCode, grpc.StatusCode]:
+    """How AdminService and reflection answer."""
+    admin = admin_pb2_grpc.AdminServiceStub(channel)
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    return (
+        code_of(lambda: admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10)),
+        code_of(lambda: list(reflection.ServerReflectionInfo(iter([question]), timeout=10))),
+    )
+
+
+def test_loopback_may_do_everything(start: Start, wrapper: Write) -> None:
+    """The default: one port on loopback for all."""
+    running = start(config(wrapper("echo")))
+    assert "admin" not in running.ready
+    assert access(running.channel) == ALLOWED
+
+
+def test_another_machine_may_call_engines_and_nothing_more(
+    start: Start, wrapper: Write, outside: str
+) -> None:
+    """From a public address engines and health answer; administration, reflection and a drain do not."""
+    running = start(config(wrapper("echo")), "--grpc", f"{outside}:0")
+    assert running.ready["grpc"].startswith(f"{outside}:")
+    assert running.echo("echo") == "hello"
+    with Client(running.ready["grpc"]) as client:
+        assert [engine.name for engine in client.describe()] == ["echo"]
+    assert access(running.channel) == REFUSED
+    assert code_of(lambda: running.admin.Drain(admin_pb2.DrainRequest(), timeout=10)) is DENIED
+    watch = running.admin.WatchEvents(admin_pb2.WatchEventsRequest(), timeout=10)
+    assert code_of(lambda: next(watch)) is DENIED
+    assert running.echo("echo") == "hello"
+
+
+def test_the_refusal_is_typed(start: Start, wrapper: Write, outside: str) -> None:
+    """ErrorInfo and our own error travel with it, so that a program can tell it from others."""
+    from loader.client.failures import from_rpc
+
+    running = start(config(wrapper("echo")), "--grpc", f"{outside}:0")
+    with pytest.raises(grpc.RpcError) as caught:
+        running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10)
+    assert isinstance(from_rpc(caught.value, ""), AdminNotAllowedError)
+
+
+def test_admin_listen_serves_administration_beside_a_public_port(
+    start: Start, wrapper: Write, outside: str
+) -> None:
+    """The ready line names its address; every interface may be the public one."""
+    running = start(config(wrapper("echo"), admin_listen=f"{outside}:0"), "--grpc", "0.0.0.0:0")
+    port = running.ready["grpc"].rpartition(":")[2]
+    with grpc.insecure_channel(f"{outside}:{port}") as public:
+        assert access(public) == REFUSED
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as near:
+        assert access(near) == ALLOWED
+    with grpc.insecure_channel(running.ready["admin"]) as admin:
+        assert access(admin) == ALLOWED
+
+
+def test_admin_listen_may_be_a_socket_file(
+    start: Start, wrapper: Write, outside: str, tmp_path: Path
+) -> None:
+    """Then the file's permissions decide."""
+    running = start(config(wrapper("echo"), admin_listen=f"unix:{tmp_path}/a.sock"), "--grpc", f"{outside}:0")
+    with grpc.insecure_channel(running.ready["admin"]) as admin:
+        assert access(admin) == ALLOWED
+    assert access(running.channel) == REFUSED
+
+
+def test_a_certificate_that_names_its_owner_may_administrate(
+    start: Start, wrapper: Write, outside: str, tmp_path: Path
+) -> None:
+    """With client_ca authentication is configured: a URI or DNS name lets in, a bare certificate does not.
+
+    Both may call engines.
+    """
+    authority = Authority(tmp_path)
+    server = authority.issue("server", f"IP:{outside}")
+    tls = {
+        "certificate": str(server.certificate),
+        "key": str(server.key),
+        "client_ca": str(authority.certificate),
+    }
+    running = start(config(wrapper("echo"), tls=tls), "--grpc", f"{outside}:0")
+
+    def channel(identity: Identity) -> grpc.Channel:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        return grpc.secure_channel(running.ready["grpc"], authority.credentials(identity), options)
+
+    for names, is_named in (("URI:spiffe://test/operator", True), ("DNS:operator.test", True), ("", False)):
+        with channel(authority.issue("operator", names)) as one:
+            assert access(one) == (ALLOWED if is_named else REFUSED)
+            running.engine = type(running.engine)(one)
+            assert running.echo("echo") == "hello"
+
+
+def test_tls_alone_is_no_authentication(start: Start, wrapper: Write, outside: str, tmp_path: Path) -> None:
+    """Encryption without client certificates says nothing about who calls."""
+    authority = Authority(tmp_path)
+    server = authority.issue("server", f"IP:{outside}")
+    tls = {"certificate": str(server.certificate), "key": str(server.key)}
+    running = start(config(wrapper("echo"), tls=tls), "--grpc", f"{outside}:0")
+    with grpc.secure_channel(running.ready["grpc"], authority.credentials()) as channel:
+        assert access(channel) == REFUSED
+
+
+def test_an_address_that_is_not_of_this_machine_ends_with_4(
+    wrapper: Write, tmp_path: Path, start: Start
+) -> None:
+    """The key's mistake is told, not a traceback."""
+    with pytest.raises(AssertionError, match=r"ended with 4") as caught:
+        start(config(wrapper("echo"), admin_listen="198.51.100.1:0"))
+    assert "cannot listen on 198.51.100.1:0" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
