@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from loader.cli.connection import (
+    DEFAULT_ADDRESS,
+    Address,
+    Authority,
+    ClientCertificate,
+    ClientKey,
+    credentials,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loader.cli.items import AudioFile
     from loader.client import Client, Result
-
-DEFAULT_ADDRESS = "127.0.0.1:8001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,10 @@ def call(
     chunk_ms: Annotated[int, typer.Option(min=1, help="Audio in one frame.")] = 100,
     version: Annotated[str, typer.Option(help="Version of the engine.")] = "",
     timeout: Annotated[float, typer.Option(min=0, help="Seconds for the whole call; 0: none.")] = 0,
-    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="gRPC address.")] = DEFAULT_ADDRESS,
-    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority, for TLS.")] = None,
+    address: Address = DEFAULT_ADDRESS,
+    ca: Authority = None,
+    certificate: ClientCertificate = None,
+    key: ClientKey = None,
 ) -> None:
     """Call an engine of a running loader; each result is printed as one JSON line as it arrives.
 
@@ -83,7 +91,7 @@ def call(
             chunk_ms,
             realtime,
         )
-        with Client(address, credentials=credentials(ca)) as client:
+        with Client(address, credentials=credentials(ca, certificate, key)) as client:
             is_session = session or (not stream and wants_session(client, engine, has_audio=bool(audio)))
             for result in session_results(client, request) if is_session else call_results(client, request):
                 typer.echo(result_line(result))
@@ -94,15 +102,6 @@ def call(
     except LoaderError as error:
         typer.echo(error_line(error), err=True)
         raise typer.Exit(1) from None
-
-
-def credentials(ca: Path | None) -> Any:
-    """TLS credentials that trust one authority; None without one."""
-    if ca is None:
-        return None
-    import grpc
-
-    return grpc.ssl_channel_credentials(ca.read_bytes())
 
 
 def wants_session(client: Client, engine: str, *, has_audio: bool) -> bool:
