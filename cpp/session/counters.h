@@ -28,8 +28,8 @@ struct Histogram {
 struct EngineCounters {
   uint64_t sessions_opened = 0;  // admitted to the table, execs not included
   uint64_t execs_started = 0;
-  uint64_t open_sessions = 0;         // of both kinds, now; queued ones included
-  uint64_t queued = 0;                // now
+  uint64_t open_sessions = 0;  // of both kinds, now; queued ones included
+  uint64_t queued = 0;         // now
   std::array<uint64_t, kReasonCount> closed{};
   uint64_t frames_in = 0;
   uint64_t bytes_in = 0;
