@@ -1,11 +1,12 @@
-"""What an engine's process prints, as log lines with the engine's name, at most 1 MiB a second.
+"""What an engine's process prints, as log lines with the engine's name, at most 1 MiB of log a second.
 
-Beyond that, output is read, dropped and counted: a process that prints without end neither blocks nor fills
-the log. Knows pipes and nothing of engines.
+A line counts as long as its record in the log: empty lines are not free. Beyond that, output is read, dropped
+and counted: a process that prints without end neither blocks nor fills the log. Knows pipes and nothing of engines.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import select
@@ -17,6 +18,8 @@ logger = logging.getLogger("loader.engine.output")
 RATE_BYTES_S = 1 << 20
 CHUNK_BYTES = 64 << 10
 LINE_BYTES = 8 << 10
+RECORD_BYTES = 256  # of a record in the log beside its line, in writing and in work
+REPORT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -36,6 +39,10 @@ class RateLimit:
         self.tokens -= size_bytes
         return True
 
+    def is_spent(self, now_s: float) -> bool:
+        """Whether not even an empty line may pass now."""
+        return self.tokens + (now_s - self.at_s) * self.rate_bytes_s < RECORD_BYTES
+
 
 class LineSplitter:
     """Chunks in, whole lines out; a line longer than LINE_BYTES is cut."""
@@ -51,6 +58,12 @@ class LineSplitter:
             self._rest = self._rest[LINE_BYTES:]
         return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
 
+    def skip(self, chunk: bytes) -> int:
+        """Passes over what is left and `chunk`, but for its line without an end; the bytes passed over."""
+        size = len(self._rest) + len(chunk)
+        self._rest = chunk.rpartition(b"\n")[2][:LINE_BYTES]
+        return size - len(self._rest)
+
     def flush(self) -> list[str]:
         """What is left without an end of line."""
         return self.feed(b"\n") if self._rest else []
@@ -64,6 +77,7 @@ class OutputCapture:
         self.fd = fd
         self.dropped_bytes = 0
         self._reported_bytes = 0
+        self._reported_s = 0.0
         self._lines = LineSplitter()
         self._limit = RateLimit(RATE_BYTES_S, RATE_BYTES_S, time.monotonic())
         self._fields = {"engine": engine, "instance": index}
@@ -76,15 +90,18 @@ class OutputCapture:
             return True
         except OSError:
             chunk = b""
+        now_s = time.monotonic()
         if not chunk:
-            self._log(self._lines.flush())
+            self._log(self._lines.flush(), now_s)
             self._report_dropped()
             return False
-        if self._limit.take(len(chunk), time.monotonic()):
-            self._report_dropped()
-            self._log(self._lines.feed(chunk))
+        if self._limit.is_spent(now_s):
+            self.dropped_bytes += self._lines.skip(chunk)
         else:
-            self.dropped_bytes += len(chunk)
+            self._log(self._lines.feed(chunk), now_s)
+        if now_s - self._reported_s > REPORT_S:
+            self._reported_s = now_s
+            self._report_dropped()
         return True
 
     def has_data(self) -> bool:
@@ -99,8 +116,11 @@ class OutputCapture:
             os.close(self.fd)
             self.fd = -1
 
-    def _log(self, lines: list[str]) -> None:
-        for line in lines:
+    def _log(self, lines: list[str], now_s: float) -> None:
+        for number, line in enumerate(lines):
+            if not self._limit.take(len(json.dumps(line, ensure_ascii=False)) + RECORD_BYTES, now_s):
+                self.dropped_bytes += sum(len(one.encode()) + 1 for one in lines[number:])
+                return
             logger.info("engine output", extra={**self._fields, "line": line})
 
     def _report_dropped(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 
 import pytest
 
 from loader.engine.output import LINE_BYTES, RATE_BYTES_S, LineSplitter, OutputCapture, RateLimit
+from loader.logs import JsonFormatter
 
 
 def test_lines_are_joined_across_chunks() -> None:
@@ -57,3 +59,28 @@ def test_a_flood_is_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> Non
     assert capture.dropped_bytes > RATE_BYTES_S
     assert {(vars(r)["engine"], vars(r)["instance"]) for r in lines} == {("noisy", 3)}
     assert [vars(r)["dropped_bytes"] for r in caplog.records if r.message == "engine output dropped"]
+
+
+@pytest.mark.parametrize("chunk", [b"\n" * 65_536, b"\0" * 8_191 + b"\n", b"x\n" * 32_768])
+def test_a_flood_is_counted_as_it_is_logged(chunk: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Empty lines and control characters grow in the log: 16 MiB of them make no more than the rate."""
+    reader, writer = os.pipe()
+    capture = OutputCapture(reader, "noisy", 3)
+    logging.getLogger("loader").propagate = True
+    started = time.monotonic()
+    with caplog.at_level(logging.INFO, "loader.engine.output"):
+        for _ in range(256):
+            os.set_blocking(writer, False)
+            written = os.write(writer, chunk)
+            while written > 0:
+                written -= 65_536
+                assert capture.read()
+        os.close(writer)
+        while capture.read():
+            pass
+    capture.close()
+    took_s = time.monotonic() - started
+    logged = sum(len(JsonFormatter().format(record)) + 1 for record in caplog.records)
+    assert logged < RATE_BYTES_S * (1.2 + took_s)
+    assert capture.dropped_bytes > RATE_BYTES_S
+    assert len([r for r in caplog.records if r.message == "engine output dropped"]) <= took_s + 2

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from loader.logs import start_logging
+from loader.logs import JsonFormatter, QueuedHandler, start_logging
 
 
 class Terminal(io.StringIO):
@@ -81,3 +84,67 @@ def test_started_again_it_writes_once() -> None:
     log.info("too little")
     log.error("enough")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["enough"]
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Reader and writer of a pipe."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+@contextmanager
+def logging_to(fd: int, limit_bytes: int = 1 << 20) -> Iterator[logging.Logger]:
+    """A logger of its own whose records go to the descriptor."""
+    log = logging.getLogger("test_logs")
+    handler = QueuedHandler(fd, limit_bytes)
+    handler.setFormatter(JsonFormatter())
+    log.handlers[:], log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+    yield log
+    handler.flush()
+    handler.close()
+    log.handlers.clear()
+
+
+def test_nobody_waits_where_the_log_is_not_read(pipe: tuple[int, int]) -> None:
+    """Records are dropped; once there is room again the log says how many: none is missing in the count."""
+    reader, writer = pipe
+    sent = 20_000
+    with logging_to(writer, limit_bytes=100_000) as log:
+        started = time.monotonic()
+        for number in range(sent):
+            log.info("event", extra={"number": number, "rest": "x" * 100})
+        assert time.monotonic() - started < 20
+        found = b""
+        for _ in range(1_000):
+            found += os.read(reader, 65_536)
+            log.info("more")  # there is always something to read
+            records = [json.loads(line) for line in found.rpartition(b"\n")[0].splitlines()]
+            numbers = [record["number"] for record in records if "number" in record]
+            dropped = sum(record.get("dropped", 0) for record in records)
+            if len(numbers) + dropped >= sent:
+                break
+        assert numbers == sorted(numbers)
+        assert 100 < len(numbers) < sent / 2
+        assert sent <= len(numbers) + dropped <= sent + len(records)
+
+
+def test_what_is_logged_before_the_end_is_written(pipe: tuple[int, int]) -> None:
+    """flush, as at the end of the process, waits for the writer."""
+    reader, writer = pipe
+    with logging_to(writer) as log:
+        log.info("last words")
+    assert json.loads(os.read(reader, 1_000))["event"] == "last words"
+
+
+def test_a_reader_that_has_gone_ends_nothing() -> None:
+    """A closed pipe takes the log to nowhere."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with logging_to(writer) as log:
+        for _ in range(100):
+            log.info("to nobody")
+    os.close(writer)
