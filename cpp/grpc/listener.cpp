@@ -67,19 +67,25 @@ Socket listen_unix(const std::string& path, const std::string& address) {
   return s;
 }
 
-Socket listen_tcp(const addrinfo& info, const std::string& address) {
+void set(const Socket& s, int level, int option, int value) {
+  ::setsockopt(s.fd, level, option, &value, sizeof value);
+}
+
+// With SO_REUSEPORT from the start a second loader would take half of the first one's connections.
+// Set after bind(), the option lets only those in who set it before and belong to us.
+Socket listen_tcp(const addrinfo& info, const std::string& address, bool shares_port) {
   Socket s(::socket(info.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (s.fd < 0) fail(address);
-  int on = 1;
-  ::setsockopt(s.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  ::setsockopt(s.fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  set(s, SOL_SOCKET, SO_REUSEADDR, 1);
+  set(s, SOL_SOCKET, SO_REUSEPORT, shares_port ? 1 : 0);
   if (info.ai_family == AF_INET6) {
     auto* v6 = reinterpret_cast<const sockaddr_in6*>(info.ai_addr);
     int only = IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr) ? 0 : 1;
-    ::setsockopt(s.fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+    set(s, IPPROTO_IPV6, IPV6_V6ONLY, only);
   }
-  if (::bind(s.fd, info.ai_addr, info.ai_addrlen) != 0 || ::listen(s.fd, kBacklog) != 0)
-    fail(address);
+  if (::bind(s.fd, info.ai_addr, info.ai_addrlen) != 0) fail(address);
+  set(s, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (::listen(s.fd, kBacklog) != 0) fail(address);
   return s;
 }
 
@@ -143,11 +149,12 @@ Peer peer_of(const sockaddr_storage& from, int tag, bool is_tls) {
 }  // namespace
 
 std::vector<std::unique_ptr<Listener>> Listener::open(ServerImpl& server,
-                                                      const std::string& address, int tag,
-                                                      std::shared_ptr<const TlsContext> tls) {
+                                                      const std::string& address,
+                                                      const ListenOptions& options) {
   std::vector<std::unique_ptr<Listener>> opened;
   auto add = [&](Socket socket, std::string path) {
-    opened.emplace_back(new Listener(server, socket.release(), tag, tls, std::move(path)));
+    opened.emplace_back(
+        new Listener(server, socket.release(), options.tag, options.tls, std::move(path)));
   };
   if (std::string path = unix_path_of(address); !path.empty()) {
     add(listen_unix(path, address), path);
@@ -162,7 +169,7 @@ std::vector<std::unique_ptr<Listener>> Listener::open(ServerImpl& server,
       v4->sin_port = htons(opened.front()->port());
       if (at.host.empty()) break;
     }
-    add(listen_tcp(*info, address), {});
+    add(listen_tcp(*info, address, options.shares_port), {});
   }
   return opened;
 }

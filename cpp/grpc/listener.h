@@ -12,13 +12,13 @@
 namespace loader::grpc {
 
 class ServerImpl;
+struct ListenOptions;
 
 class Listener final : public EventSource {
  public:
   // Throws std::system_error or std::invalid_argument naming the address.
   static std::vector<std::unique_ptr<Listener>> open(ServerImpl& server, const std::string& address,
-                                                     int tag,
-                                                     std::shared_ptr<const TlsContext> tls);
+                                                     const ListenOptions& options);
   ~Listener() override;
 
   uint16_t port() const;

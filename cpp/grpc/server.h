@@ -24,6 +24,9 @@ namespace loader::grpc {
 struct ListenOptions {
   int tag = 0;                            // shows up as Peer::listener_tag
   std::shared_ptr<const TlsContext> tls;  // null: plain text, HTTP/2 by prior knowledge
+  // Another server of this process listens on that port: share it. Otherwise a port that anybody
+  // listens on is taken.
+  bool shares_port = false;
 };
 
 // Monotonic counters, except where named `open_`. Read on the loop thread.
@@ -65,8 +68,8 @@ class Server {
 
   // "HOST:PORT" (IPv4, IPv6 in brackets, or a name resolved once), "[::]:PORT" for both families,
   // "unix:/path" ("unix:///path" too; a stale socket file is replaced, and removed at the end).
-  // SO_REUSEPORT is set, so servers of several shards may listen on one port. Returns the bound
-  // port (0 for Unix). Throws std::system_error or std::invalid_argument naming the address.
+  // Servers of several shards may listen on one port, see shares_port. Returns the bound port (0
+  // for Unix). Throws std::system_error or std::invalid_argument naming the address.
   uint16_t listen(const std::string& address, ListenOptions options = {});
   // For the listeners with this tag: new connections use `tls`, live ones keep theirs.
   void set_tls(int tag, std::shared_ptr<const TlsContext> tls);

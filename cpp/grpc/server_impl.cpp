@@ -87,7 +87,7 @@ Status ServerImpl::unknown_path(std::string_view path) const {
 // ---------------------------------------------------------------- connections
 
 uint16_t ServerImpl::listen(const std::string& address, ListenOptions options) {
-  auto opened = Listener::open(*this, address, options.tag, options.tls);
+  auto opened = Listener::open(*this, address, options);
   uint16_t port = opened.front()->port();
   for (auto& listener : opened) listeners_.push_back(std::move(listener));
   return port;

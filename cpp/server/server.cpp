@@ -93,6 +93,7 @@ class ServerImpl : public session::GrantSink {
       uint16_t port = 0;
       shard->call([&] { port = shard->server().listen(bound, options); });
       if (is_unix) break;  // one socket file, one listener
+      options.shares_port = true;
       bound = address.substr(0, address.rfind(':') + 1) + std::to_string(port);
     }
     return bound;

@@ -156,12 +156,13 @@ def test_a_wrong_command_line_ends_with_2() -> None:
     assert refused("--nonsense")[0] == 2
 
 
+@pytest.mark.parametrize("shares", [False, True], ids=["alone", "shared"])
 @pytest.mark.parametrize("port", ["grpc", "http"])
-def test_a_taken_address_ends_with_4(port: str, wrapper: Write, tmp_path: Path) -> None:
-    """The address is named; the hosts that were started are gone."""
+def test_a_taken_address_ends_with_4(port: str, shares: bool, wrapper: Write, tmp_path: Path) -> None:
+    """The address is named; the hosts that were started are gone. Also where the other one shares its port."""
     file = tmp_path / "good.yaml"
     file.write_text(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=shares) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         both = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", port: address}
         code, said = refused("--config", str(file), "--grpc", both["grpc"], "--http", both["http"])
