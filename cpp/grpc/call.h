@@ -96,7 +96,8 @@ class Message {
   // the validity of bytes().
   std::string take();
   bool was_compressed() const { return was_compressed_; }
-  // What the message holds of the stream's window: hand it to Call::consume() once it is used up.
+  // What the message holds of the stream's window, inflated or as sent, whichever is more: hand it
+  // to Call::consume() once it is used up.
   size_t window_bytes() const { return window_bytes_; }
 
  private:
@@ -127,9 +128,14 @@ class CallHandler {
   virtual void on_message(Message& message) = 0;
   // The client will send no more messages.
   virtual void on_half_close() {}
-  // The library is about to end the call with `status` (deadline, over-large message, drain). A
-  // handler may send a last message and finish() here, in its own words; else on_cancel() follows.
-  virtual void on_ending(const Status& status) { static_cast<void>(status); }
+  // The library is about to end the call with `status`: the deadline is over, what the client sent
+  // is refused, or the server closes. Everything may still be sent: a handler with last words says
+  // them and calls finish() here, with a status of its own. If it does not, `status` is sent and
+  // on_cancel() follows.
+  virtual void on_ending(const Status& status, CancelReason reason) {
+    static_cast<void>(status);
+    static_cast<void>(reason);
+  }
   // The call is over for the client; at most once, and not after finish(). Nothing can be sent any
   // more: sends return false. Call finish() (any status) once the work behind it has ended; it may
   // be called right here.
@@ -207,7 +213,8 @@ class Call {
   // ---- flow control
   // Gives stream window back to the client, normally Message::window_bytes() of a message that is
   // used up. Only complete messages hold window; until it is handed back the client can send at
-  // most one stream window more. Not needed on methods with `is_auto_consume`.
+  // most one stream window more, of which compressed messages are not even inflated. Not needed on
+  // methods with `is_auto_consume`.
   virtual void consume(size_t bytes) = 0;
 
   // Has the call been cancelled (on_cancel() delivered or about to be)?

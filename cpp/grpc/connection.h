@@ -114,6 +114,7 @@ class Connection final : public EventSource {
   Police police_;
   Timer timer_;
   int64_t next_ns_ = 0;
+  int32_t header_stream_ = 0;  // whose header block is open
   uint32_t open_streams_ = 0;  // in nghttp2
   uint32_t live_calls_ = 0;    // handlers not finished
   int64_t accepted_ns_ = 0;

@@ -32,6 +32,7 @@ struct Connection::Callbacks {
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     Connection* c = self(user);
     c->header_since_ns_ = c->server_.loop().now_ns();
+    c->header_stream_ = frame->hd.stream_id;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && c->state_ == State::kOpen)
       c->begin_request(frame->hd.stream_id);
     return 0;
@@ -246,7 +247,7 @@ void Connection::frame_sent(const nghttp2_frame& frame) {
 void Connection::stream_closed(int32_t stream_id, uint32_t) {
   Stream* stream = stream_of(stream_id);
   if (stream == nullptr) return;
-  header_since_ns_ = 0;
+  if (stream_id == header_stream_) header_since_ns_ = 0;
   open_streams_--;
   nghttp2_session_set_stream_user_data(session_, stream_id, nullptr);
   stream->on_closed(CancelReason::kClientReset);

@@ -50,6 +50,9 @@ struct Hooks {
   // Told once for each call that reached a method: its final code (kCancelled, or
   // kDeadlineExceeded, for calls the client gave up). The call is still readable.
   std::function<void(const Call&, Code)> on_call_end;
+  // The details of a status that has none, as Status::details; empty to leave it so. Asked for each
+  // status but OK: the library's own (unknown method, a limit, the deadline) and the handlers'.
+  std::function<std::string(const Status&)> details_of;
   // One line for the operator about a misbehaving peer; rate-limited by the library.
   std::function<void(const std::string&)> log;
 };

@@ -74,6 +74,8 @@ void Stream::recycle() {
   connection_ = nullptr;
   route_ = nullptr;
   received_ = returned_ = held_ = 0;
+  std::string().swap(backlog_);
+  is_waiting_ = false;
   messages_in_ = messages_out_ = 0;
   has_encoding_ = accepts_gzip_ = announced_gzip_ = is_half_closed_ = has_headers_ = false;
   is_deferred_ = has_status_ = has_trailers_ = is_finished_ = is_cancelled_ = was_full_ = false;
@@ -138,16 +140,41 @@ bool Stream::start_handler() {
 void Stream::on_data(std::string_view bytes) {
   if (has_status_ || route_ == nullptr) return;
   received_ += bytes.size();
-  while (!has_status_ && !is_cancelled_) {
+  if (is_waiting_) {
+    backlog_.append(bytes);
+  } else {
+    parse(bytes);
+  }
+}
+
+void Stream::parse(std::string_view bytes) {
+  while (!has_status_ && !is_cancelled_ && !is_waiting_) {
     MessageParser::Step step = parser_.next(bytes);
     if (step == MessageParser::Step::kNeedMore) break;
-    if (step == MessageParser::Step::kPrefix) {
-      if (!judge_prefix()) return;
-    } else {
+    if (step == MessageParser::Step::kMessage) {
       deliver();
+    } else if (judge_prefix() && must_wait()) {
+      is_waiting_ = true;
+      backlog_.assign(bytes);
     }
   }
   if (!has_status_ && !is_cancelled_) settle_window();
+}
+
+// A few bytes may inflate to a whole message: while the handler holds a window's worth, the next
+// one stays compressed.
+bool Stream::must_wait() const {
+  if (parser_.flag() == 0) return false;
+  uint32_t window = route_->method.stream_window_bytes;
+  return held_ >= (window != 0 ? window : connection_->server().options().stream_window_bytes);
+}
+
+void Stream::parse_backlog() {
+  if (!is_waiting_ || must_wait()) return;
+  is_waiting_ = false;
+  std::string bytes = std::exchange(backlog_, {});
+  parse(bytes);
+  if (is_half_closed_ && !is_waiting_) end_of_request();
 }
 
 bool Stream::judge_prefix() {
@@ -196,19 +223,20 @@ void Stream::deliver() {
   if (was_compressed && !inflate(body, owned)) return;
   messages_in_++;
   connection_->message_completed();
-  size_t window = size_t{parser_.size()} + 5;
+  size_t window = std::max(size_t{parser_.size()}, body.size()) + 5;
   if (!route_->method.is_auto_consume) held_ += window;
   Message message(body, owned, was_compressed, window);
   guarded([&] { handler_->on_message(message); });
   if (was_compressed) connection_->server().trim_inflated();
 }
 
-// What is received and not held by a complete message goes back at once, so that a message larger
-// than the window can be assembled; what was lent to that message is owed before any more.
+// What is received and neither waits nor is held by a complete message goes back at once, so that a
+// message larger than the window can be assembled; what was lent to that message is owed before any
+// more.
 void Stream::settle_window() {
-  if (is_half_closed_ || received_ < held_ + returned_ || !is_http_open_) return;
-  size_t due = received_ - held_ - returned_;
-  if (due == 0) return;
+  uint64_t kept = held_ + backlog_.size() + returned_;
+  if (is_half_closed_ || received_ <= kept || !is_http_open_) return;
+  size_t due = received_ - kept;
   returned_ += due;
   connection_->give_back(*this, due);
 }
@@ -216,11 +244,17 @@ void Stream::settle_window() {
 void Stream::consume(size_t bytes) {
   if (connection_ == nullptr) return;
   held_ -= std::min<uint64_t>(bytes, held_);
-  if (!has_status_ && !is_cancelled_) settle_window();
+  if (has_status_ || is_cancelled_) return;
+  settle_window();
+  if (is_waiting_) connection_->server().wake(this);
 }
 
 void Stream::on_end_stream() {
   is_half_closed_ = true;
+  if (!is_waiting_) end_of_request();
+}
+
+void Stream::end_of_request() {
   if (has_status_ || is_cancelled_ || route_ == nullptr) return;
   if (!parser_.is_between_messages())
     return end_by_library({Code::kInternal, "incomplete message"}, CancelReason::kProtocol);
@@ -365,6 +399,11 @@ void Stream::return_storage() {
     connection_->server().take_storage(out_.storage());
 }
 
+void Stream::on_woken() {
+  if (can_send()) parse_backlog();
+  notify_writable();
+}
+
 void Stream::notify_writable() {
   if (!was_full_ || !can_send()) return;
   if (out_.size() > connection_->server().options().send_window_bytes / 2) return;
@@ -380,6 +419,9 @@ void Stream::set_status(const Status& status, const Metadata* trailers) {
   if (status.is_ok() && status.message.empty() && status.details.empty() && !has_trailers) return;
   ending_ = std::make_unique<Ending>();
   ending_->status = status;
+  const Hooks& hooks = connection_->server().hooks();
+  if (hooks.details_of && !status.is_ok() && status.details.empty())
+    ending_->status.details = hooks.details_of(status);
   if (has_trailers) ending_->trailers = *trailers;
 }
 
@@ -440,10 +482,8 @@ void Stream::finish(const Status& status, const Metadata& trailers) {
 void Stream::end_by_library(const Status& status, CancelReason reason) {
   if (has_status_ || is_cancelled_) return;
   out_.drop_whole_messages();
-  if (handler_ != nullptr && !out_.is_inside_message()) {
-    guarded([&] { handler_->on_ending(status); });
-    if (is_finished_) return;
-  }
+  if (handler_ != nullptr) guarded([&] { handler_->on_ending(status, reason); });
+  if (has_status_) return;
   record_end(status.code);
   if (out_.is_inside_message() && reason != CancelReason::kProtocol) {
     has_status_ = true;
@@ -460,17 +500,22 @@ void Stream::end_by_library(const Status& status, CancelReason reason) {
 }
 
 void Stream::on_deadline() {
-  if (!has_status_) {
+  if (!has_status_)
     end_by_library({Code::kDeadlineExceeded, "deadline exceeded"}, CancelReason::kDeadline);
-    if (!is_finished_) return;
-  }
-  if (!has_trailers_ && is_http_open_) {
-    // Decided in time but not yet sent. What has not left a moment later waits for a client that
-    // does not read.
-    if (is_late_) return connection_->reset(*this, NGHTTP2_CANCEL);
-    is_late_ = true;
-    deadline_.set(connection_->server().loop(), EventLoop::clock_ns() + kLateGrace_ns);
-  }
+  if (has_trailers_ || !is_http_open_) return;
+  if (is_late_) return give_up_messages();
+  // Decided but not yet sent. What has not left a moment later waits for a client that does not
+  // read.
+  is_late_ = true;
+  deadline_.set(connection_->server().loop(), EventLoop::clock_ns() + kLateGrace_ns);
+}
+
+// The status needs no window; the messages before it do, and HTTP/2 would wait for it.
+void Stream::give_up_messages() {
+  out_.drop_whole_messages();
+  if (!out_.is_empty()) return connection_->reset(*this, NGHTTP2_CANCEL);
+  submit_trailers();
+  connection_->mark_dirty();
 }
 
 void Stream::on_closed(CancelReason reason) {
@@ -490,6 +535,7 @@ void Stream::cancel(CancelReason reason) {
   if (is_cancelled_ || is_finished_ || handler_ == nullptr) return;
   is_cancelled_ = true;
   parser_.reset();
+  std::string().swap(backlog_);
   guarded([&] { handler_->on_cancel(reason); });
 }
 

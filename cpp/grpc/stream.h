@@ -35,7 +35,8 @@ class Stream final : public Call {
   void on_closed(CancelReason reason);
   // Ends the call from our side: status to the client, on_cancel() to the handler.
   void end_by_library(const Status& status, CancelReason reason);
-  void notify_writable();
+  // At the end of a round that woke it: messages that waited, then on_writable().
+  void on_woken();
 
   // What nghttp2's data provider asks for. Returns bytes or an NGHTTP2_ERR_*.
   ssize_t provide(uint8_t* to, size_t size, uint32_t* flags);
@@ -84,6 +85,10 @@ class Stream final : public Call {
   };
 
   bool start_handler();
+  void parse(std::string_view bytes);
+  bool must_wait() const;
+  void parse_backlog();
+  void end_of_request();
   bool judge_prefix();
   void deliver();
   bool inflate(std::string_view& body, std::string*& owned);
@@ -97,9 +102,11 @@ class Stream final : public Call {
   void submit_trailers();
   void submit_trailers_only();
   void set_status(const Status& status, const Metadata* trailers);
+  void notify_writable();
   void pump();
   void return_storage();
   void on_deadline();
+  void give_up_messages();
   void cancel(CancelReason reason);
   void record_end(Code code);
   void release_count();
@@ -117,6 +124,7 @@ class Stream final : public Call {
   uint64_t received_ = 0;  // DATA bytes
   uint64_t returned_ = 0;  // of them, given back to the stream window
   uint64_t held_ = 0;      // by complete messages the handler has not consumed
+  std::string backlog_;    // bytes behind a compressed message that waits for consume()
   uint32_t messages_in_ = 0;
   uint32_t messages_out_ = 0;
   int32_t stream_id_ = 0;
@@ -126,6 +134,7 @@ class Stream final : public Call {
   bool announced_gzip_ : 1 = false;
   bool is_http_open_ : 1 = false;
   bool is_half_closed_ : 1 = false;  // by the client
+  bool is_waiting_ : 1 = false;      // a compressed message, see backlog_
   bool has_headers_ : 1 = false;     // submitted
   bool is_deferred_ : 1 = false;     // nghttp2 waits for resume_data
   bool has_status_ : 1 = false;      // decided; nothing more may be queued

@@ -35,20 +35,6 @@ session::Cause cause_of(grpc::CancelReason reason) {
   return cause;
 }
 
-// What the gRPC library ends calls for; kNone: broken gRPC, of which the table knows nothing.
-ErrorCode code_of(grpc::Code code) {
-  switch (code) {
-    case grpc::Code::kDeadlineExceeded:
-      return ErrorCode::DEADLINE_EXCEEDED;
-    case grpc::Code::kResourceExhausted:
-      return ErrorCode::MESSAGE_TOO_LARGE;
-    case grpc::Code::kUnavailable:
-      return ErrorCode::DRAINING;
-    default:
-      return ErrorCode::kNone;
-  }
-}
-
 ErrorReport report_of(const session::SessionError& error) {
   if (error.code == ErrorCode::kNone) return {};
   std::string message(error.message);
@@ -119,16 +105,14 @@ void CallFront::on_final(session::SessionId, const session::FinalView& final) {
   finish(error);
 }
 
-// The same end as any other: final, then the status with its details.
-void CallFront::on_ending(const grpc::Status& status) {
-  ErrorCode code = code_of(status.code);
-  if (is_over_ || code == ErrorCode::kNone) return;
+// The same end as one of ours: the client gets its final message and the details.
+void CallFront::on_ending(const grpc::Status& status, grpc::CancelReason reason) {
+  if (is_over_) return;
   shard_.core().set_now(shard_.loop().now_ns());
-  if (id_ == 0) return refuse({code, status.message, 0, {}});
-  session::Cause cause;
-  cause.reason = session::reason_of_refusal(code);
-  if (code == ErrorCode::MESSAGE_TOO_LARGE) cause.reason = LOADER_REASON_PROTOCOL;
-  cause.error = code;
+  ErrorCode error = error_of(status.code);
+  if (id_ == 0) return refuse({error, status.message, 0, {}});
+  session::Cause cause = cause_of(reason);
+  cause.error = error;
   cause.message = status.message;
   shard_.core().cancel(id_, cause);
 }

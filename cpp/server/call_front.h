@@ -24,7 +24,7 @@ class CallFront : public grpc::CallHandler, public session::Front, public PeerSo
   CallFront(const CallFront&) = delete;
   CallFront& operator=(const CallFront&) = delete;
 
-  void on_ending(const grpc::Status& status) override;
+  void on_ending(const grpc::Status& status, grpc::CancelReason reason) override;
   void on_cancel(grpc::CancelReason reason) override;
   void on_writable() override;
   void on_input_credit(session::SessionId id, uint64_t window_bytes) override;

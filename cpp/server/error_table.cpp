@@ -59,17 +59,54 @@ std::string encode_error(const ErrorReport& error) {
   return out;
 }
 
-grpc::Status to_status(const ErrorReport& error) {
-  if (!error.is_set()) return {};
+namespace {
+
+std::string encode_details(const ErrorReport& error, grpc::Code code) {
   const ErrorRow& row = error_row(error.code);
-  auto code = static_cast<grpc::Code>(row.grpc);
   ErrorReport brief = error;
   brief.message = cut(error.message, kMessageBytes);
   brief.engine_message = cut(error.engine_message, kEngineMessageBytes);
   std::string details;
   append_any(details, "type.googleapis.com/google.rpc.ErrorInfo", encode_error_info(brief, row));
   append_any(details, "type.googleapis.com/loader.v1.Error", encode_error(brief));
-  return {code, error.message, grpc::encode_rpc_status(code, brief.message, details)};
+  return grpc::encode_rpc_status(code, brief.message, details);
+}
+
+}  // namespace
+
+ErrorCode error_of(grpc::Code code) {
+  switch (code) {
+    case grpc::Code::kCancelled:
+      return ErrorCode::CANCELLED;
+    case grpc::Code::kInvalidArgument:
+      return ErrorCode::INVALID_ARGUMENT;
+    case grpc::Code::kDeadlineExceeded:
+      return ErrorCode::DEADLINE_EXCEEDED;
+    case grpc::Code::kResourceExhausted:
+      return ErrorCode::MESSAGE_TOO_LARGE;
+    case grpc::Code::kUnimplemented:
+      return ErrorCode::UNSUPPORTED;
+    case grpc::Code::kInternal:
+      return ErrorCode::PROTOCOL_VIOLATION;
+    case grpc::Code::kUnavailable:
+      return ErrorCode::DRAINING;
+    case grpc::Code::kUnknown:
+      return ErrorCode::INTERNAL;  // a handler threw
+    default:
+      return ErrorCode::kNone;
+  }
+}
+
+std::string details_of(const grpc::Status& status) {
+  ErrorCode code = error_of(status.code);
+  if (code == ErrorCode::kNone) return {};
+  return encode_details({code, status.message, 0, {}}, status.code);
+}
+
+grpc::Status to_status(const ErrorReport& error) {
+  if (!error.is_set()) return {};
+  auto code = static_cast<grpc::Code>(error_row(error.code).grpc);
+  return {code, error.message, encode_details(error, code)};
 }
 
 }  // namespace loader::server

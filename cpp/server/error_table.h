@@ -22,6 +22,11 @@ struct ErrorReport {
 
 // loader.v1.Error, serialised.
 std::string encode_error(const ErrorReport& error);
+// What a status of the gRPC library means: a limit, a malformed request, the deadline, a drain.
+// kNone: nothing of ours.
+ErrorCode error_of(grpc::Code code);
+// google.rpc details for a status that came without, by its code; empty for codes not of ours.
+std::string details_of(const grpc::Status& status);
 // The status with details: google.rpc.ErrorInfo and loader.v1.Error.
 grpc::Status to_status(const ErrorReport& error);
 

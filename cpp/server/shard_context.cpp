@@ -40,6 +40,7 @@ ShardContext::ShardContext(uint32_t index, Plane& plane)
     if (forbidden.is_set()) count_refusal(forbidden.code);
     return to_status(forbidden);
   };
+  hooks.details_of = details_of;
   hooks.log = [this](const std::string& line) {
     plane_.events.push_lossy(
         Event("log").add("level", int64_t{30}).add("engine", std::string()).add("text", line));

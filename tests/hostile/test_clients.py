@@ -17,7 +17,7 @@ from running import Running, until
 from scene import KIND, LIMIT_S, Scene, assert_nothing_left, hostile, running_marked
 
 from loader.client import Client, ClientSession
-from loader.client.failures import from_rpc
+from loader.client.failures import DETAILS_KEY, from_details, from_rpc
 from loader.v1 import frame_pb2, loader_pb2
 from loader.v1.loader_pb2 import Open, SessionRequest, Target
 
@@ -66,20 +66,31 @@ def encode(message: Any) -> bytes:
 
 
 def say(running: Running, requests: list[Any]) -> str:
-    """The error's name that a session of exactly these messages ends with; the sending side stays open."""
+    """The error's name in the details of the status, and in final before it; the sending side stays open."""
     outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for request in requests:
         outgoing.put(request)
     call = running.channel.stream_stream(SESSION, request_serializer=encode)(
         iter(outgoing.get, None), timeout=LIMIT_S
     )
+    received: list[bytes] = []
     try:
         with pytest.raises(grpc.RpcError) as caught:
-            for _ in call:
-                pass
+            received.extend(iter(lambda: next(call), None))
     finally:
         outgoing.put(None)
-    return from_rpc(caught.value, "").name
+    name = name_on_the_wire(caught.value)
+    assert loader_pb2.SessionResponse.FromString(received[-1]).final.error.name == name
+    return name
+
+
+def name_on_the_wire(failure: Any) -> str:
+    """By the details alone: a client would guess a name from the status without them."""
+    details = dict(failure.trailing_metadata() or ()).get(DETAILS_KEY)
+    assert details is not None, f"no details: {failure}"
+    error = from_details(details)
+    assert error is not None
+    return error.name
 
 
 @pytest.fixture(scope="module")

@@ -258,11 +258,14 @@ class PayloadStream final : public CallHandler {
   Call& call_;
 };
 
-// Takes messages and consumes nothing until the client half-closes.
+// Keeps messages and consumes nothing until the client half-closes.
 class Hoarder final : public CallHandler {
  public:
   explicit Hoarder(Call& call) : call_(call) {}
-  void on_message(Message& message) override { held_ += message.window_bytes(); }
+  void on_message(Message& message) override {
+    held_ += message.window_bytes();
+    kept_.push_back(message.take());
+  }
   void on_half_close() override {
     call_.send_message(std::to_string(held_));
     call_.finish();
@@ -272,6 +275,25 @@ class Hoarder final : public CallHandler {
  private:
   Call& call_;
   size_t held_ = 0;
+  std::vector<std::string> kept_;
+};
+
+// Answers with more response headers than one header block may hold.
+class Babbler final : public CallHandler {
+ public:
+  explicit Babbler(Call& call) : call_(call) {
+    Metadata metadata;
+    for (int i = 0; i < 20; i++) metadata.add("x-large", std::string(4000, 'x'));
+    call.send_headers(metadata);
+  }
+  void on_message(Message&) override {}
+  void on_cancel(CancelReason reason) override {
+    say("cancelled " + std::string(call_.path()) + " " + name_of(reason));
+    call_.finish();
+  }
+
+ private:
+  Call& call_;
 };
 
 // Never finishes by itself; finishing after a cancel takes `--hold-ms`.
@@ -293,9 +315,12 @@ class Holder final : public CallHandler {
 
 class Thrower final : public CallHandler {
  public:
-  explicit Thrower(Call&) {}
+  explicit Thrower(Call& call) : call_(call) {}
   void on_message(Message&) override { throw std::runtime_error("boom"); }
-  void on_cancel(CancelReason) override {}
+  void on_cancel(CancelReason) override { call_.finish(); }
+
+ private:
+  Call& call_;
 };
 
 // Finishes a unary call with OK and no message, which the library must not let pass.
@@ -347,6 +372,7 @@ void add_raw_services(Router& router) {
   router.add("/bench.Hostile/Hoard", hoard);
   router.add("/bench.Hostile/Hold", method<Holder>(kBidi));
   router.add("/bench.Hostile/HoldUnary", method<Holder>(kUnary));
+  router.add("/bench.Hostile/Babble", method<Babbler>(kBidi));
   router.add("/bench.Hostile/Throw", method<Thrower>(kUnary));
   router.add("/bench.Hostile/Mute", method<Mute>(kUnary));
 }
@@ -373,6 +399,7 @@ bool set_option(Options& o, const std::string& name, int64_t v) {
       {"keepalive_timeout_ms", [&] { o.keepalive_timeout_ms = v; }},
       {"min_ping_interval_ms", [&] { o.min_ping_interval_ms = o.min_idle_ping_interval_ms = v; }},
       {"max_idle_frames", [&] { o.max_idle_frames = u; }},
+      {"linger_ms", [&] { o.linger_ms = v; }},
       {"hold_ms", [&] { hold_ms = v; }},
   };
   auto it = setters.find(name);

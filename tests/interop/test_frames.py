@@ -132,6 +132,21 @@ def test_an_incomplete_header_block_is_closed(connect: Callable[..., RawClient])
     raw.wait_closed()
 
 
+def test_an_ending_call_does_not_excuse_an_incomplete_header_block(
+    connect: Callable[..., RawClient],
+) -> None:
+    """The clock of a header block runs on while other streams close."""
+    raw = connect("header_timeout_ms=400")
+    # response_parameters {size: 1, interval_us: 100000}
+    body = framed(b"\x12\x06\x08\x01\x10\xa0\x8d\x06")
+    raw.headers(1, request("/grpc.testing.TestService/FullDuplexCall"))
+    raw.data(1, body, end=True)
+    raw.ping_pong()
+    raw.headers(3, flags=0)
+    assert raw.reply(1, grant=False).status == "0"
+    assert raw.wait_closed() == [], "closed without a word: no other rule was broken"
+
+
 Break = Callable[[RawClient], None]
 
 
@@ -554,6 +569,44 @@ def test_bad_compressed_messages_are_refused(raw: RawClient, body: bytes, status
     assert raw.call(GZIP, framed(body, 1)).status == status
 
 
+def gzip_zeros(size: int) -> bytes:
+    """A compressed message a thousand times smaller than what it inflates to."""
+    return framed(gzip.compress(bytes(size)), 1)
+
+
+def test_what_is_held_is_counted_inflated(start_server: Start) -> None:
+    """Behind a window's worth of inflated bytes compressed messages wait as they came."""
+    server = start_server()
+    with RawClient(server.port) as raw:
+        before = server.rss_bytes()
+        for stream in (1, 3, 5, 7):
+            raw.headers(stream, request("/bench.Hostile/Hoard", grpc_encoding="gzip"))
+            for _ in range(14):
+                raw.data(stream, gzip_zeros(4 << 20))
+        raw.ping_pong()
+        assert server.stats()["messages_received"] == 4
+        assert server.rss_bytes() - before < 40 << 20
+        assert raw.call(body=framed(b"live"), stream=9).body == framed(b"live")
+        for stream in (1, 3, 5, 7):
+            raw.reset(stream)
+        server.wait_stats(lambda s: s["open_calls"] == 0)
+
+
+def test_waiting_compressed_messages_come_in_order(raw: RawClient) -> None:
+    """Each as the one before it is consumed; the end of the request comes last."""
+    # response_parameters {size: N, interval_us: 1000}, payload {body: 100,000 zeros}
+    raw.headers(1, request("/grpc.testing.TestService/FullDuplexCall", grpc_encoding="gzip"))
+    for n in range(1, 41):
+        body = b"\x12\x05\x08" + bytes([n]) + b"\x10\xe8\x07\x1a\xa4\x8d\x06\x12" + varint(100_000)
+        raw.data(1, framed(gzip.compress(body + bytes(100_000)), 1))
+    raw.data(1, b"", end=True)
+    reply = raw.reply(1)
+    assert reply.status == "0", reply.message
+    sizes = [len(body) for _, body in split_messages(reply.body)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 40
+
+
 def split_messages(body: bytes) -> list[tuple[int, bytes]]:
     out = []
     while body:
@@ -683,6 +736,15 @@ def test_a_deadline_inside_a_message_resets_with_cancel(raw: RawClient) -> None:
     raw.data(1, framed(b"twenty bytes of text"))
     reply = raw.reply(1, grant=False)
     assert (len(reply.body), reply.reset) == (10, CANCEL)
+
+
+def test_a_deadline_needs_no_window(raw: RawClient) -> None:
+    """The status comes although the client has room for no message."""
+    raw.settings([(4, 0)])
+    raw.headers(1, request(STREAM, grpc_timeout="100m"))
+    raw.data(1, framed(b"x"))
+    reply = raw.reply(1)
+    assert (reply.status, reply.body, reply.reset) == ("4", b"", None)
 
 
 def test_a_server_maximum_applies_without_a_timeout(connect: Callable[..., RawClient]) -> None:
@@ -866,6 +928,17 @@ def test_frames_announced_before_a_call_ends_are_sent_whole(start_server: Start)
         assert set(statuses.values()) == {"13"}
         assert {body for body in bodies.values() if body} == {whole}
         raw.ping_pong()
+
+
+def test_response_headers_that_do_not_fit_reset_their_stream(start_server: Start) -> None:
+    """More than 64 KiB cannot be sent: the call ends, the connection lives on."""
+    server = start_server()
+    with RawClient(server.port) as raw:
+        raw.headers(1, request("/bench.Hostile/Babble"))
+        assert raw.reply(1).reset == INTERNAL
+        assert "/bench.Hostile/Babble" in server.wait_line("cancelled")
+        assert raw.call(body=framed(b"x"), stream=3).status == "0"
+        server.wait_stats(lambda s: s["open_calls"] == 0)
 
 
 def test_a_zero_header_table_is_obeyed(raw: RawClient) -> None:
