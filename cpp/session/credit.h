@@ -94,11 +94,10 @@ class ResultCredit {
     pending_.bytes += bytes;
     pending_.records += records;
   }
-  // Grants stay rare: a quarter of the window, or whatever there is when asked to flush.
+  // Grants stay rare: a quarter of the window.
   bool is_grant_due() const {
     return pending_.bytes >= window_bytes_ / 4 || pending_.records >= (window_records_ + 3) / 4;
   }
-  bool has_pending() const { return pending_.records > 0 || pending_.bytes > 0; }
   Grant take_grant() {
     const Grant grant = pending_;
     pending_ = {};

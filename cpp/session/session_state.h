@@ -51,7 +51,6 @@ struct SessionState {
   bool is_pumping = false;   // a frame is being sent: the queue's first message is in use
   bool is_flushing = false;  // a kept result is being given to the front: likewise
   bool is_drop_due = false;  // forget the input when pumping is over
-  bool is_flush_listed = false;
   bool is_reclaim_listed = false;
 
   uint32_t reason = 0;

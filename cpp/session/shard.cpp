@@ -398,12 +398,11 @@ void Shard::advance(int64_t now_ns) {
   while (!shard.deadlines.empty() && shard.deadlines.first_ns() <= now_ns) {
     shard.wake(*shard.deadlines.first());
   }
-  if (shard.flush_ns <= now_ns) shard.flush_grants();
   if (shard.hung_ports > 0) shard.check_hung_ports();
 }
 
 int64_t Shard::next_deadline_ns() const {
-  int64_t next = std::min(impl_->drain_ns, impl_->flush_ns);
+  int64_t next = impl_->drain_ns;
   if (!impl_->deadlines.empty()) next = std::min(next, impl_->deadlines.first_ns());
   if (impl_->hung_ports == 0) return next;
   for (const auto& [id, port] : impl_->ports) next = std::min(next, port.check_ns);
@@ -487,27 +486,6 @@ void Shard::Impl::check_hung_ports() {
     if (is_over) to_kill.push_back(id);
   }
   for (const InstanceId id : to_kill) events.on_kill_instance(id);
-}
-
-void Shard::Impl::flush_grants() {
-  const auto is_done = [this](SessionId id) {
-    SessionState* s = find(id);
-    if (s == nullptr) return true;
-    const bool is_waiting = s->result_credit.has_pending() && s->is_live() && s->port != nullptr;
-    if (is_waiting && !s->has_running_call() && now_ns - s->active_ns < kSlowFlushDelayNs) {
-      return false;
-    }
-    s->is_flush_listed = false;
-    if (is_waiting) grant_now(*s);
-    return true;
-  };
-  // Grants may come back with results and so with new entries: those go to the end.
-  std::vector<SessionId>& listed = flushing;
-  listed.swap(to_flush);
-  std::erase_if(listed, is_done);
-  to_flush.insert(to_flush.end(), listed.begin(), listed.end());
-  listed.clear();
-  flush_ns = to_flush.empty() ? kNever : now_ns + kSlowFlushDelayNs;
 }
 
 // ---- to look at

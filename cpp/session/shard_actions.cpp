@@ -261,16 +261,10 @@ void Shard::Impl::drop_results(SessionState& s) {
   s.results.clear();
 }
 
+// What is not yet due is held back for good: once the front has taken everything, more than half of
+// the window is left, and then a host may emit a result of any size (channel/credit.h).
 void Shard::Impl::grant_if_due(SessionState& s) {
-  if (!s.result_credit.has_pending() || s.port == nullptr || !s.is_live()) return;
-  if (s.result_credit.is_grant_due()) {
-    grant_now(s);
-  } else if (s.result_credit.is_consumed()) {
-    // An engine whose next result is larger than what is left waits for exactly this.
-    if (!s.is_flush_listed) to_flush.push_back(s.id);
-    s.is_flush_listed = true;
-    flush_ns = std::min(flush_ns, now_ns + kFlushDelayNs);
-  }
+  if (s.port != nullptr && s.is_live() && s.result_credit.is_grant_due()) grant_now(s);
 }
 
 void Shard::Impl::grant_now(SessionState& s) {

@@ -63,7 +63,6 @@ struct Shard::Impl {
   void close_where(Event event, const Cause& cause,
                    const std::function<bool(const SessionState&)>& is_chosen);
   void check_hung_ports();
-  void flush_grants();
 
   // ---- the table (shard_actions.cpp)
   const Cell& raise(SessionState& s, Event event, const Cause& cause = {},
@@ -116,17 +115,12 @@ struct Shard::Impl {
   Deadlines<SessionState> deadlines;
   size_t open_count = 0;
   uint32_t hung_ports = 0;
-  std::vector<SessionId> to_flush;  // consumed, not granted, and a call runs that may wait for it
-  std::vector<SessionId> flushing;  // those being looked at; kept for its capacity
-  int64_t flush_ns = kNever;
   EngineState nowhere;  // for sessions that ask for an engine that is not here
   bool is_draining = false;
   bool is_drained_said = false;
   int64_t drain_ns = kNever;
 };
 
-inline constexpr int64_t kFlushDelayNs = 10'000'000;
-inline constexpr int64_t kSlowFlushDelayNs = 1'000'000'000;
 inline constexpr int64_t kHungCheckNs = 20'000'000;
 
 }  // namespace loader::session
