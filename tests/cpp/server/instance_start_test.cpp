@@ -2,18 +2,24 @@
 // own: it replaces operator new, so that a marked thread loses time at every allocation it makes.
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <set>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "server/server.h"
 
 namespace {
 
-constexpr auto kLost = std::chrono::milliseconds(20);
+constexpr auto kLost = std::chrono::milliseconds(100);
 constexpr auto kLimit = std::chrono::seconds(20);
 
 thread_local bool is_slow = false;
@@ -42,13 +48,32 @@ namespace {
 
 // The first engine has the number 1; until a moment ago engines were named instead.
 template <class AnyServer>
-uint64_t start_echo(AnyServer& server, uint32_t index) {
-  const std::string library = ECHO_LIBRARY;
-  if constexpr (requires { server.start_inline(1u, index, library); }) {
-    return server.start_inline(1u, index, library);
+InstanceSeed prepare(AnyServer& server, uint32_t index) {
+  if constexpr (requires { server.prepare_instance(1u, index); }) {
+    return server.prepare_instance(1u, index);
   } else {
-    return server.start_inline("echo", "1", index, library);
+    return server.prepare_instance("echo", "1", index);
   }
+}
+
+// A real loader-host with the seed's descriptors, leading its own process group.
+pid_t spawn(const InstanceSeed& seed) {
+  std::vector<std::string> words = {LOADER_HOST};
+  words.insert(words.end(), seed.arguments.begin(), seed.arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (int fd : seed.fds) posix_spawn_file_actions_adddup2(&actions, fd, fd);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  pid_t pid = 0;
+  EXPECT_EQ(posix_spawn(&pid, LOADER_HOST, &actions, &attributes, argv.data(), environ), 0);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  return pid;
 }
 
 // The instances among `wanted` whose ready event does not come in time.
@@ -76,15 +101,18 @@ TEST(InstanceStart, InitWaitsForTheLinksOfAllShards) {
   Server server(options);
   server.start();
   EngineOptions engine;
-  engine.isolation = Isolation::kInline;
+  engine.directory = std::filesystem::path(ECHO_LIBRARY).parent_path();
+  engine.entry = std::filesystem::path(ECHO_LIBRARY).filename();
   server.add_engine("echo", "1", engine);
-  std::set<uint64_t> started;
-  for (uint32_t index = 0; index < 2; index++) {
+  const InstanceSeed seed = prepare(server, 0);
+  const pid_t pid = spawn(seed);
+  {
     Slow slow;
-    started.insert(start_echo(server, index));
+    server.attach_instance(seed.instance, pid);
   }
-  EXPECT_EQ(never_ready(server, started), std::set<uint64_t>());
+  EXPECT_EQ(never_ready(server, {seed.instance}), std::set<uint64_t>());
   server.stop();
+  EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
 }
 
 }  // namespace
