@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "server/wire.h"
 
 namespace loader::server {
@@ -79,6 +81,36 @@ TEST(Envelope, AnUnknownMemberIsNoMessage) {
   SessionRequestView request;
   ASSERT_EQ(parse_session_request(bytes, request), nullptr);
   EXPECT_EQ(request.kind, SessionRequestView::Kind::kNone);
+}
+
+// Damaged requests are refused or read; nothing that was read lies outside their bytes.
+TEST(Envelope, DamagedRequestsAreReadWithinTheirBytes) {
+  std::mt19937 random(24);
+  const std::string whole = exec_bytes();
+  RequestView request;
+  int read = 0;
+  for (int round = 0; round < 100'000; ++round) {
+    std::vector<char> bytes(whole.begin(), whole.end() - static_cast<ptrdiff_t>(random() % 8));
+    for (uint32_t count = 1 + random() % 4; count > 0; --count)
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    const std::string_view exact(bytes.data(), bytes.size());
+    const auto is_inside = [&](std::string_view part) {
+      return part.empty() || (part.data() >= exact.data() &&
+                              part.data() + part.size() <= exact.data() + exact.size());
+    };
+    SessionRequestView session;
+    if (parse_session_request(exact, session) == nullptr) {
+      ASSERT_TRUE(is_inside(session.body));
+      parse_ack(session.body);
+    }
+    request.clear();
+    if ((round % 2 ? parse_open : parse_exec)(exact, request) != nullptr) continue;
+    ++read;
+    ASSERT_TRUE(is_inside(request.frame) && is_inside(request.target.engine));
+    for (const auto& [key, value] : request.parameters)
+      ASSERT_TRUE(is_inside(key) && is_inside(value));
+  }
+  EXPECT_GT(read, 1000);
 }
 
 }  // namespace
