@@ -71,6 +71,25 @@ test-cpp: build
 test-python: build
 	$(BIN)/pytest $(PYTEST_ARGUMENTS)
 
+# Strict: the first finding ends the test. No suppressions: what a sanitizer finds is repaired.
+STRICT_ASAN := halt_on_error=1 detect_leaks=1 detect_stack_use_after_return=1 strict_string_checks=1 \
+  check_initialization_order=1 strict_init_order=1
+
+.PHONY: sanitize
+sanitize: test-asan test-tsan  ## Run the C++ tests under ASan and UBSan, those with threads under TSan.
+
+.PHONY: test-asan test-tsan
+test-asan: SANITIZERS := address,undefined
+test-asan: export ASAN_OPTIONS := $(STRICT_ASAN)
+test-asan: export UBSAN_OPTIONS := halt_on_error=1 print_stacktrace=1
+test-tsan: SANITIZERS := thread
+test-tsan: export TSAN_OPTIONS := halt_on_error=1 second_deadlock_stack=1
+test-asan test-tsan: test-%: build/.apt
+	cmake -S . -B $(BUILD)/$* -G Ninja -DLOADER_BUILD_PYTHON=OFF -DLOADER_BUILD_TESTS=ON -DLOADER_SANITIZE=$(SANITIZERS) \
+	  --log-level=WARNING
+	cmake --build $(BUILD)/$* --target unit-tests -j$(JOBS)
+	ctest --test-dir $(BUILD)/$* --output-on-failure --timeout 300 -j$(JOBS)
+
 .PHONY: lint
 lint: build/.venv  ## Check style, types, layers, protocol and generated files.
 	$(BIN)/ruff format --check .
