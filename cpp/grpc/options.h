@@ -10,7 +10,7 @@ struct Options {
   // ---- flow control
   uint32_t stream_window_bytes = 64 << 10;     // what a client may have unconsumed on one stream
   uint32_t connection_window_bytes = 4 << 20;  // given back on receipt: never a session's hostage
-  size_t send_window_bytes = 64 << 10;         // queued_bytes() at which a producer should pause
+  size_t send_window_bytes = 4 << 10;          // queued_bytes() at which a producer should pause
   size_t max_unsent_bytes = 256 << 10;         // per connection, above which HTTP/2 is not asked
                                                // for more until the socket takes some
   // ---- messages

@@ -7,11 +7,27 @@ namespace loader::grpc {
 namespace {
 constexpr size_t kCompactFrom = 64 << 10;
 constexpr size_t kKeptSizes = 16;
+constexpr size_t kJumpFrom = 16 << 10;
+constexpr size_t kJumpTo = 72 << 10;
 }  // namespace
 
 void OutBuffer::add(SharedPayload payload) {
   size_ += payload.bytes().size();
   refs_.push_back({bytes_.size(), 0, std::move(payload)});
+}
+
+// A stalled stream keeps the memory it has grown to. One step to where most stop (pages that are
+// never written cost nothing), then small ones, where a string would double and leave holes behind;
+// and without what has been taken off the front.
+void OutBuffer::make_room(size_t more) {
+  size_t wanted = bytes_.size() - offset_ + more;
+  if (wanted < kJumpFrom) return;
+  std::string larger;
+  larger.reserve(std::max(wanted + wanted / 8, kJumpTo));
+  larger.append(bytes_, offset_);
+  bytes_.swap(larger);
+  for (Ref& ref : refs_) ref.at -= offset_;
+  offset_ = 0;
 }
 
 void OutBuffer::commit(size_t message_bytes) {

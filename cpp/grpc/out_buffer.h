@@ -50,7 +50,11 @@ class ByteSink {
 class OutBuffer {
  public:
   // One whole message at a time: begin, any number of adds, commit.
-  void add(std::string_view bytes) { bytes_.append(bytes), size_ += bytes.size(); }
+  void add(std::string_view bytes) {
+    if (bytes_.size() + bytes.size() > bytes_.capacity()) make_room(bytes.size());
+    bytes_.append(bytes);
+    size_ += bytes.size();
+  }
   void add(SharedPayload payload);
   void commit(size_t message_bytes);
 
@@ -81,6 +85,7 @@ class OutBuffer {
   };
   template <class OnBytes, class OnPayload>
   void take(size_t n, OnBytes on_bytes, OnPayload on_payload);
+  void make_room(size_t more);
   void account(size_t n);
   void compact();
   // What is left of the messages begun, in bytes, and their number.

@@ -59,7 +59,10 @@ loader_status_t HostRuntime::Impl::wait_for_credit(HostSession& session, uint16_
   std::unique_lock lock(session.mutex);
   while (true) {
     if (is_over()) return LOADER_ERROR_CLOSED;
-    if (session.credit.take(charge)) return LOADER_OK;
+    if (session.credit.take(charge)) {
+      session.last_bytes = charge;
+      return LOADER_OK;
+    }
     session.wanted_bytes = charge;
     if ((flags & LOADER_EMIT_NOWAIT) != 0) return LOADER_AGAIN;
     session.is_waiting = true;

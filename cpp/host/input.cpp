@@ -1,6 +1,7 @@
 #include "host/input.h"
 
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "host/arguments.h"
@@ -19,10 +20,11 @@ void release_item(loader_buffer_t* buffer) {
 InputBlock::Pointer InputBlock::create(std::span<const uint8_t> body,
                                        std::vector<channel::Payload> payloads,
                                        std::shared_ptr<std::atomic<int64_t>> pinned) {
-  Pointer block(new InputBlock);
-  block->body_ = std::make_unique_for_overwrite<uint8_t[]>(body.size());
+  void* const memory = ::operator new(sizeof(InputBlock) + body.size());
+  Pointer block(new (memory) InputBlock);
   block->body_size_ = body.size();
-  if (!body.empty()) std::memcpy(block->body_.get(), body.data(), body.size());
+  if (!body.empty())
+    std::memcpy(static_cast<uint8_t*>(memory) + sizeof(InputBlock), body.data(), body.size());
   block->payloads_ = std::move(payloads);
   for (const auto& payload : block->payloads_)
     block->pinned_bytes_ += static_cast<int64_t>(payload.bytes().size());
@@ -39,7 +41,9 @@ InputBlock::~InputBlock() {
 
 void InputBlock::release() {
   // acq_rel: whoever frees has seen every other holder's last read.
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  this->~InputBlock();
+  ::operator delete(this);
 }
 
 frame::Fault FrameScratch::fill(InputBlock& block, std::span<const uint8_t> bytes) {

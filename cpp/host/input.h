@@ -29,7 +29,10 @@ class InputBlock {
   InputBlock(const InputBlock&) = delete;
   InputBlock& operator=(const InputBlock&) = delete;
 
-  std::span<const uint8_t> body() const { return {body_.get(), body_size_}; }
+  // The bytes lie behind the object, in the same piece of memory.
+  std::span<const uint8_t> body() const {
+    return {reinterpret_cast<const uint8_t*>(this + 1), body_size_};
+  }
   std::span<const channel::Payload> payloads() const { return payloads_; }
   void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
   void release();
@@ -39,7 +42,6 @@ class InputBlock {
   ~InputBlock();
 
   std::atomic<uint32_t> references_{1};
-  std::unique_ptr<uint8_t[]> body_;
   size_t body_size_ = 0;
   int64_t pinned_bytes_ = 0;
   std::vector<channel::Payload> payloads_;

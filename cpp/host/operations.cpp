@@ -45,8 +45,13 @@ bool HostRuntime::Impl::is_ready(const HostSession& session) {
            session.credit.fits(session.wanted_bytes);
   }
   if (session.call != CallState::kNone || session.queue.empty()) return false;
-  const bool is_destroy = session.queue.front().operation == Operation::kDestroy;
-  return !(is_destroy && session.is_cancel_busy);
+  const Operation next = session.queue.front().operation;
+  if (next == Operation::kDestroy) return !session.is_cancel_busy;
+  // Without room for another result like the last a write waits here: inside emit it would hold a
+  // thread.
+  return next != Operation::kWrite || session.is_closed ||
+         session.is_cancelled.load(std::memory_order_relaxed) ||
+         session.credit.fits(session.last_bytes);
 }
 
 void HostRuntime::Impl::schedule(const SessionPointer& session) {

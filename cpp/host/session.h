@@ -78,6 +78,7 @@ struct HostSession {
   std::condition_variable changed;
   channel::SendCredit credit;
   uint64_t wanted_bytes = 0;  // of the result that was last refused for want of credit
+  uint64_t last_bytes = 0;    // of the last result
   std::deque<PendingOperation> queue;
   std::vector<std::function<void()>> waiters;  // on_credit
   void* object = nullptr;                      // the engine's, from create

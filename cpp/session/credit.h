@@ -21,31 +21,38 @@ class InputCredit {
     const int64_t size = static_cast<int64_t>(bytes);
     return records_ > 0 && (size <= bytes_ || (size > window_bytes_ && bytes_ > 0));
   }
-  void take(uint64_t bytes) {
+  // `held_bytes`: of the transport's window, until the write has completed.
+  void take(uint64_t bytes, uint64_t held_bytes) {
     if (count_ == ring_.size()) grow();
-    ring_[(head_ + count_) & (ring_.size() - 1)] = bytes;
+    ring_[(head_ + count_) & (ring_.size() - 1)] = {bytes, held_bytes};
     ++count_;
     --records_;
     bytes_ -= static_cast<int64_t>(bytes);
   }
-  // The oldest write has completed.
-  void give_back() {
-    bytes_ += static_cast<int64_t>(ring_[head_]);
+  // The oldest write has completed. Returns what it held of the transport's window.
+  uint64_t give_back() {
+    const Write write = ring_[head_];
+    bytes_ += static_cast<int64_t>(write.bytes);
     head_ = (head_ + 1) & (ring_.size() - 1);
     --count_;
     ++records_;
+    return write.held_bytes;
   }
   size_t outstanding() const { return count_; }
   uint64_t outstanding_bytes() const { return static_cast<uint64_t>(window_bytes_ - bytes_); }
   void shrink() {
-    if (ring_.size() > kKeptRing) std::vector<uint64_t>().swap(ring_);
+    if (ring_.size() > kKeptRing) std::vector<Write>().swap(ring_);
   }
 
  private:
+  struct Write {
+    uint64_t bytes;
+    uint64_t held_bytes;
+  };
   static constexpr size_t kKeptRing = 32;
 
   void grow() {
-    std::vector<uint64_t> larger(ring_.empty() ? 8 : ring_.size() * 2);
+    std::vector<Write> larger(ring_.empty() ? 8 : ring_.size() * 2);
     for (size_t i = 0; i < count_; ++i) larger[i] = ring_[(head_ + i) & (ring_.size() - 1)];
     ring_.swap(larger);
     head_ = 0;
@@ -54,7 +61,7 @@ class InputCredit {
   int64_t window_bytes_ = 0;
   int64_t bytes_ = 0;  // negative: overdrawn
   uint32_t records_ = 0;
-  std::vector<uint64_t> ring_;  // sizes of the writes that run; its size is a power of two
+  std::vector<Write> ring_;  // the writes that run; its size is a power of two
   size_t head_ = 0;
   size_t count_ = 0;
 };

@@ -64,7 +64,7 @@ class MessageQueue {
   }
 
  private:
-  static constexpr size_t kChunkBytes = 4096;
+  static constexpr size_t kChunkBytes = 16384;
 
   struct Entry {
     uint64_t body_size;

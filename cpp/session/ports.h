@@ -66,8 +66,8 @@ class Front {
   // One result, in order. The front returns its window with Shard::result_consumed(id,
   // size_bytes()) once the transport has taken it, perhaps at once.
   virtual void on_result(SessionId id, const MessageView& result) = 0;
-  // `window_bytes` of input frames (the sum of what came with them) have gone to the engine: that
-  // much of the transport's window may be opened again. Nothing comes after on_final.
+  // The engine is done with input frames that came with `window_bytes`: that much of the
+  // transport's window may be opened again. Nothing comes after on_final.
   virtual void on_input_credit(SessionId id, uint64_t window_bytes) = 0;
   // The engine has processed the first `frame_count` frames of this session (for acks).
   virtual void on_processed(SessionId id, uint64_t frame_count) {

@@ -131,19 +131,15 @@ void Shard::Impl::send_input(SessionState& s, const MessageView& frame) {
 void Shard::Impl::write_now(SessionState& s, const MessageView& frame) {
   if (!s.has_running_call()) {
     s.clock_ns = s.call_ns = now_ns;
-    s.input_credit.take(frame.size_bytes());
+    s.input_credit.take(frame.size_bytes(), frame.window_bytes);
     arm(s);
   } else {
-    s.input_credit.take(frame.size_bytes());
+    s.input_credit.take(frame.size_bytes(), frame.window_bytes);
   }
-  const uint64_t window_bytes = frame.window_bytes;
   s.is_pumping = true;
   s.port->send_write(s.id, frame);
   s.is_pumping = false;
   if (s.is_drop_due) drop_input(s);
-  if (window_bytes > 0 && s.front != nullptr && s.is_served()) {
-    s.front->on_input_credit(s.id, window_bytes);
-  }
 }
 
 void Shard::Impl::pump(SessionState& s) {
@@ -152,12 +148,11 @@ void Shard::Impl::pump(SessionState& s) {
     const MessageView frame = s.input.front();
     const uint64_t size = frame.size_bytes();
     if (!s.input_credit.fits(size)) return;
-    s.input_credit.take(size);
+    s.input_credit.take(size, frame.window_bytes);
     if (!s.is_end_running && s.input_credit.outstanding() == 1) {
       s.clock_ns = s.call_ns = now_ns;
       arm(s);
     }
-    const uint64_t window_bytes = frame.window_bytes;
     s.is_pumping = true;
     s.port->send_write(s.id, frame);
     s.is_pumping = false;
@@ -167,7 +162,6 @@ void Shard::Impl::pump(SessionState& s) {
     }
     s.input.pop();
     s.engine->counters.queued_input_bytes -= size;
-    if (window_bytes > 0 && s.front != nullptr) s.front->on_input_credit(s.id, window_bytes);
   }
   send_end_if_due(s);
 }

@@ -76,7 +76,7 @@ void Shard::Impl::count_call(SessionState& s) {
 
 HostVerdict Shard::Impl::complete_write(SessionState& s, const Completion& completion) {
   if (s.input_credit.outstanding() == 0) return HostVerdict::kCorrupt;
-  s.input_credit.give_back();
+  const uint64_t held_bytes = s.input_credit.give_back();
   count_call(s);
   if (completion.status != LOADER_OK) {
     return verdict(raise(s, Event::kEngineError, cause_of(completion)));
@@ -84,6 +84,9 @@ HostVerdict Shard::Impl::complete_write(SessionState& s, const Completion& compl
   ++s.processed;
   if (s.front != nullptr && s.is_served()) s.front->on_processed(s.id, s.processed);
   pump(s);
+  if (held_bytes > 0 && s.front != nullptr && s.is_served()) {
+    s.front->on_input_credit(s.id, held_bytes);
+  }
   if (!s.has_running_call()) arm(s);  // from now on it may be idle
   return HostVerdict::kOk;
 }

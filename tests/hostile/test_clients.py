@@ -15,6 +15,7 @@ import psutil
 import pytest
 from running import Running, until
 from scene import KIND, LIMIT_S, Scene, assert_nothing_left, hostile, running_marked
+from stalled import PREFACE, StalledClient, h2, header_block
 
 from loader.client import Client, ClientSession
 from loader.client.failures import DETAILS_KEY, from_details, from_rpc
@@ -24,7 +25,9 @@ from loader.v1.loader_pb2 import Open, SessionRequest, Target
 MEGABYTE = 1 << 20
 SESSION = "/loader.v1.LoaderService/Session"
 STALLED = 20
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+MANY = 1000
+# 64 window, 64 credit, 32 overhead; and holes in the heap, since all of them come at once here.
+KIB_EACH = 200
 
 OPEN = SessionRequest(open=Open(target=Target(engine="kind")))
 END = SessionRequest(end=loader_pb2.End())
@@ -188,6 +191,36 @@ def test_readers_that_never_read_cost_bounded_memory(tmp_path: Path) -> None:
             session.__exit__(None, None, None)
 
 
+def pss(running: Running) -> int:
+    """Resident memory of the loader and its hosts, shared pages counted once."""
+    family = [psutil.Process(running.process.pid), *running.hosts()]
+    return sum(int(process.memory_full_info().pss) for process in family)
+
+
+def test_a_thousand_stalled_sessions_cost_bounded_memory(tmp_path: Path) -> None:
+    """They write 1 KiB frames as long as they may and read nothing; one beside them notices nothing."""
+    engines = {"kind": KIND | {"slots": MANY + 2}}
+    with (
+        running_marked(tmp_path, {"engines": engines}) as (running, mark),
+        Client(running.ready["grpc"]) as client,
+    ):
+        scene = Scene.beside(running, client, mark)
+        before = pss(running)
+        then = encode(frame(data=bytes(1024)))
+        stalled = StalledClient(address_of(running), SESSION, MANY, first=encode(OPEN), then=then)
+        try:
+            stalled.run_until_still(quiet_s=1.0, limit_s=3 * LIMIT_S)
+            assert min(stalled.sent_bytes) > 2 * 65536, "each has filled its window and its engine's credit"
+            kib_each = (pss(running) - before) / 1024 / MANY
+            assert kib_each < KIB_EACH
+            scene.witness.beat()
+        finally:
+            stalled.close()
+        scene.witness.beat()
+        scene.witness.end()
+        until(lambda: not scene.in_use(), "nothing is in use", LIMIT_S)
+
+
 class Still:
     """Whether a counter has stopped: the same value five times running."""
 
@@ -235,7 +268,7 @@ def test_half_messages_cost_at_most_what_was_sent(innocent: Running) -> None:
     raws = [socket.create_connection(address_of(innocent), timeout=LIMIT_S) for _ in range(STALLED)]
     try:
         for raw in raws:
-            raw.sendall(PREFACE + h2(4, 0, 0, b"") + h2(1, 4, 1, session_headers()))
+            raw.sendall(PREFACE + h2(4, 0, 0, b"") + h2(1, 4, 1, header_block(SESSION)))
             raw.sendall(h2(0, 0, 1, struct.pack(">BI", 0, 4 * MEGABYTE - 1)))
             for _ in range(3):
                 raw.sendall(h2(0, 0, 1, bytes(16_000)))
@@ -245,23 +278,3 @@ def test_half_messages_cost_at_most_what_was_sent(innocent: Running) -> None:
         for raw in raws:
             raw.close()
     assert innocent.echo("kind") == "hello"
-
-
-def h2(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """One HTTP/2 frame."""
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def session_headers() -> bytes:
-    """The header block of a session call."""
-    from hpack import Encoder
-
-    encoder = Encoder()
-    return bytes(
-        encoder.encode(
-            [
-                (":method", "POST"), (":scheme", "http"), (":path", SESSION), (":authority", "test"),
-                ("te", "trailers"), ("content-type", "application/grpc"),
-            ]
-        )
-    )  # fmt: skip
