@@ -92,6 +92,7 @@ class Scene:
     is_ended: bool = False
     threads_before: int = field(init=False)
     fds_before: int = field(init=False)
+    segments_before: int = field(init=False)
 
     @classmethod
     def beside(cls, running: Running, client: Client, mark: str) -> Scene:
@@ -104,6 +105,8 @@ class Scene:
         self.loader = psutil.Process(self.running.process.pid)
         self.threads_before = self.loader.num_threads()
         self.fds_before = self.loader.num_fds()
+        self.segments_before = self.segments()
+        assert self.segments_before > 0
 
     def exec(self, items: Any = None, timeout_s: float = LIMIT_S) -> Any:
         """A calm one-shot call of the hostile engine, or one with these items."""
@@ -163,8 +166,13 @@ class Scene:
             if value and name.removeprefix("loader_").split("{")[0] in GAUGES
         }
 
+    def segments(self) -> int:
+        """Memory files that the loader has mapped: the arenas of its hosts, and nothing else."""
+        lines = Path(f"/proc/{self.loader.pid}/maps").read_text().splitlines()
+        return sum("/memfd:" in line for line in lines)
+
     def assert_unused(self) -> None:
-        """No session, slot or queued byte; as many descriptors and threads as before."""
+        """No session, slot or queued byte; as many descriptors, threads and memory files as before."""
         until(lambda: not self.in_use(), f"nothing is in use: {self.in_use()}", LIMIT_S)
         until(
             lambda: self.loader.num_fds() <= self.fds_before,
@@ -173,6 +181,11 @@ class Scene:
         until(
             lambda: self.loader.num_threads() <= self.threads_before + WATCHER,
             f"threads of the loader: {self.threads_before} before, {self.loader.num_threads()} now", 10,
+        )  # fmt: skip
+
+        until(
+            lambda: self.segments() <= self.segments_before,
+            f"memory files of the loader: {self.segments_before} before, {self.segments()} now", 10,
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -204,16 +217,6 @@ def marked(mark: str) -> list[psutil.Process]:
 def assert_nothing_left(mark: str) -> None:
     """No process of that loader; with them go threads, descriptors and memory files."""
     until(lambda: not marked(mark), f"no process is left: {marked(mark)}", 10)
-
-
-def shared_files(mark: str) -> list[str]:
-    """Lines of /proc/PID/maps that name a file of the shared-memory folder: memory files have no name there."""
-    found = []
-    for process in marked(mark):
-        with suppress(OSError):
-            lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
-            found += [line for line in lines if " /dev/shm/" in line]
-    return found
 
 
 @contextmanager
@@ -253,5 +256,4 @@ def hostile(
         witness.end()
         if serves_again:
             scene.assert_unused()
-        assert not shared_files(mark)
         scene.stop()

@@ -1,8 +1,10 @@
-"""The running loader of tests/integration/app, for the hostile wrapper."""
+"""The running loader of tests/integration/app and the scene of the hostile tests, importable by name."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "integration" / "app"))
+TESTS = Path(__file__).parents[2]
+for folder in (TESTS / "hostile", TESTS / "integration" / "app"):
+    sys.path.insert(0, str(folder))

@@ -1,8 +1,8 @@
 """A Python wrapper that misbehaves as its config says, and is an echo everywhere else.
 
-`config.behavior` names a function of `BEHAVIORS`; `config.where` the method that runs it: init, exec,
-create, write, end, destroy, cancel, fini, warm_up or health (default: exec and write). A request or
-frame with an item `calm` is always answered as an echo would, so that a test can see who survived.
+`config.behavior` names a function of `BEHAVIORS`; `config.entry` the method that runs it: init, exec,
+create, write, end, destroy, cancel, fini, warm_up or health. exec and write misbehave for an item `trigger`
+only; everything else is echoed, so that a test can see who survived. Each session's destroy says its reason.
 """
 
 # ruff: noqa: S112  ignoring whatever happens is the point
@@ -20,7 +20,6 @@ from typing import Any
 
 from loader import PENDING, CloseReason, Config, Frame, Item, Params, Request, Result, Session, Wrapper
 
-DEFAULT_PLACES = ("exec", "write")
 GIGABYTE = 1 << 30
 Port = Any
 
@@ -223,12 +222,11 @@ class Plan:
 
     def __init__(self, config: Config) -> None:
         self._behavior = BEHAVIORS.get(str(config.get("behavior", "")))
-        where = config.get("where", DEFAULT_PLACES)
-        self._places = (where,) if isinstance(where, str) else tuple(where)
+        self._entry = config.get("entry")
 
     def at(self, place: str, port: Port = None) -> Any:
         """Misbehaves if this is the place."""
-        if self._behavior is None or place not in self._places:
+        if self._behavior is None or place != self._entry:
             return None
         return self._behavior(port)
 
@@ -241,7 +239,7 @@ class HostileSession(Session):
 
     def write(self, frame: Frame) -> Any:
         """Misbehaves, or echoes."""
-        if "calm" in frame:
+        if "trigger" not in frame:
             return echo(frame)
         done = self._plan.at("write", self)
         return echo(frame) if done is None else done
@@ -254,8 +252,9 @@ class HostileSession(Session):
         """Misbehaves, or does nothing."""
         self._plan.at("cancel", self)
 
-    def destroy(self, _reason: CloseReason) -> None:
-        """Misbehaves, or does nothing."""
+    def destroy(self, reason: CloseReason) -> None:
+        """Says the reason; misbehaves, or does nothing more."""
+        print(f"destroyed: {reason.value}", flush=True)
         self._plan.at("destroy", self)
 
 
@@ -281,7 +280,7 @@ class Hostile(Wrapper):
 
     def exec(self, request: Request) -> Any:
         """Misbehaves, or echoes."""
-        if "calm" in request:
+        if "trigger" not in request:
             return echo(request)
         done = self._plan.at("exec", request)
         return echo(request) if done is None else done
