@@ -22,6 +22,7 @@ constexpr int64_t kSampleRate = 16000;
 
 constexpr char kDescription[] = R"({
   "inputs": [{"key": "audio", "type": "audio", "required": true,
+              "attributes": {"encoding": "pcm_s16le", "rate": "16000", "channels": "1"},
               "description": "16-bit little-endian mono PCM, 16 kHz, in pieces of any size"}],
   "outputs": [
     {"key": "partial", "type": "text", "description": "the hypothesis so far, when it changed"},

@@ -1,15 +1,18 @@
-"""The detector on real speech, without a host: the frames are plain stand-ins for the host's views."""
+"""The detector on real speech, in a host as it is served."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-DEFAULTS = {"threshold": 0.5, "min_silence_ms": 300, "min_speech_ms": 200}
+from loader.testing import EngineFailure, TestEngine, open_wrapper
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -28,56 +31,54 @@ def wrapper() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def engine(wrapper: ModuleType) -> Any:
-    engine = wrapper.Vad()
-    engine.init({})
-    return engine
+def engine() -> Iterator[TestEngine]:
+    """The wrapper in a host, as it is served."""
+    with open_wrapper(HERE) as engine:
+        yield engine
 
 
-def frame(pcm: bytes) -> Any:
-    return SimpleNamespace(items=(pcm,))
+def segments(results: list[Any]) -> list[dict[str, float]]:
+    return [result["segment"] for result in results]
 
 
-def stream(engine: Any, pcm: bytes, size: int, **parameters: object) -> list[dict[str, float]]:
-    session = engine.create(SimpleNamespace(parameters=DEFAULTS | parameters))
-    results = [r for at in range(0, len(pcm), size) for r in session.write(frame(pcm[at : at + size]))]
-    results += session.end()
-    return [r["segment"] for r in results]
+def stream(engine: TestEngine, pcm: bytes, size: int) -> list[dict[str, float]]:
+    with engine.session() as session:
+        pieces = range(0, len(pcm), size)
+        results = [r for at in pieces for r in session.write({"audio": pcm[at : at + size]})]
+        return segments(results + session.end())
 
 
-def test_speech_between_silences_is_one_segment(engine: Any, goforward: bytes) -> None:
+def test_speech_between_silences_is_one_segment(engine: TestEngine, goforward: bytes) -> None:
     """Two seconds of silence on each side: the segment lies between them."""
     silence = bytes(64000)
     (segment,) = stream(engine, silence + goforward + silence, 3200)
     assert 2.0 < segment["start_s"] < segment["end_s"] < 2.0 + len(goforward) / 32000
 
 
-def test_silence_has_no_segment(engine: Any) -> None:
+def test_silence_has_no_segment(engine: TestEngine) -> None:
     """Nothing is made up."""
     assert stream(engine, bytes(96000), 3200) == []
 
 
-def test_the_size_of_the_pieces_changes_nothing(engine: Any, goforward: bytes) -> None:
+def test_the_size_of_the_pieces_changes_nothing(engine: TestEngine, goforward: bytes) -> None:
     """A client may cut anywhere, inside a sample too; one call gives the same as a stream."""
     pcm = goforward + bytes(64000) + goforward
     whole = stream(engine, pcm, len(pcm))
     assert whole == stream(engine, pcm, 999)
-    request = SimpleNamespace(items=(pcm,), parameters=DEFAULTS)
-    assert whole == [r["segment"] for r in engine.exec(request)]
+    assert whole == segments(engine.exec({"audio": pcm}))
     assert len(whole) == 2
 
 
-def test_sessions_do_not_share_state(engine: Any, goforward: bytes) -> None:
+def test_sessions_do_not_share_state(engine: TestEngine, goforward: bytes) -> None:
     """Silence in one session does not end the speech of another."""
-    one = engine.create(SimpleNamespace(parameters=DEFAULTS))
-    other = engine.create(SimpleNamespace(parameters=DEFAULTS))
-    results: list[Any] = []
-    for at in range(0, len(goforward), 3200):
-        results += one.write(frame(goforward[at : at + 3200]))
-        assert list(other.write(frame(bytes(3200)))) == []
-    results += one.end()
-    assert [r["segment"] for r in results] == stream(engine, goforward, 3200)
-    assert list(other.end()) == []
+    with engine.session() as one, engine.session() as other:
+        results: list[Any] = []
+        for at in range(0, len(goforward), 3200):
+            results += one.write({"audio": goforward[at : at + 3200]})
+            assert other.write({"audio": bytes(3200)}) == []
+        results += one.end()
+        assert segments(results) == stream(engine, goforward, 3200)
+        assert other.end() == []
 
 
 def test_a_span_shorter_than_the_minimum_is_dropped(wrapper: ModuleType) -> None:
@@ -89,7 +90,13 @@ def test_a_span_shorter_than_the_minimum_is_dropped(wrapper: ModuleType) -> None
     assert segment.end_s == pytest.approx(23 * wrapper.WINDOW_S)
 
 
-def test_an_empty_request_is_rejected(wrapper: ModuleType, engine: Any) -> None:
+def test_an_empty_request_is_rejected(engine: TestEngine) -> None:
     """The client reads which key to send."""
-    with pytest.raises(wrapper.Rejected, match="audio"):
-        list(engine.exec(SimpleNamespace(items=(), parameters=DEFAULTS)))
+    with pytest.raises(EngineFailure, match="audio"):
+        engine.exec({})
+
+
+def test_what_it_hears_is_declared(wrapper: ModuleType) -> None:
+    """So that the loader refuses audio of another rate: it would be heard at the wrong times."""
+    [declared] = wrapper.Vad.describe()["inputs"]
+    assert declared["attributes"] == {"encoding": "pcm_s16le", "rate": "16000", "channels": "1"}

@@ -179,7 +179,14 @@ def results(segment: Segment | None) -> Iterator[dict[str, Any]]:
 class Vad(Wrapper):
     """Speech segments of 16-bit mono PCM at 16 kHz."""
 
-    inputs = {"audio": Audio(description="16-bit little-endian mono PCM, 16 kHz")}  # noqa: RUF012
+    inputs = {  # noqa: RUF012
+        "audio": Audio(
+            encoding="pcm_s16le",
+            rate=SAMPLE_RATE,
+            channels=1,
+            description="16-bit little-endian mono PCM, 16 kHz",
+        )
+    }
     outputs = {"segment": Json(required=False, description="{start_s, end_s} of one span of speech")}  # noqa: RUF012
     parameters = {  # noqa: RUF012
         "threshold": Float(0.5, minimum=0.0, maximum=1.0),

@@ -68,6 +68,9 @@ def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
     for command, _ in todo:
         if command[0] == "g++":
             compile_wrapper(command, tmp_path)
+    for command, _ in todo:
+        if command[:2] == ["loader", "check"]:
+            subprocess.run([str(LOADER), *command[1:]], cwd=tmp_path, check=True, timeout=60)
     calls = [(command, output) for command, output in todo if command[:2] == ["loader", "call"]]
     assert calls
     with serving(tmp_path) as address:
