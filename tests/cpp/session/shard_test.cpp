@@ -234,8 +234,8 @@ TEST(Credit, ResultsAreGrantedAsTheFrontConsumes) {
   EXPECT_TRUE(w.host.emit(w.shard, id, result));
 }
 
-// What is too little to be granted leaves the engine room for a result of any size, so that no timer
-// has to hand it out: with many sessions it would run at every moment.
+// What is too little to be granted leaves the engine room for a result of any size, so that no
+// timer has to hand it out: with many sessions it would run at every moment.
 TEST(Credit, WhatIsHeldBackNeverHoldsUpTheEngine) {
   World w;
   TestFront front;
