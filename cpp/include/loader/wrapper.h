@@ -211,7 +211,9 @@ typedef struct loader_host {
   /* Sends one result of a session or exec. LOADER_OK: the host owns the frame's buffers and calls
    * their `release`, perhaps later and from another thread. Any other status: they stay the
    * caller's. Waits for credit unless LOADER_EMIT_NOWAIT is set. Strings, shape and attributes are
-   * copied. LOADER_ERROR_CLOSED tells the engine to stop working for this session.
+   * copied. LOADER_ERROR_CLOSED tells the engine to stop working for this session. An engine that
+   * declares non_blocking and runs inside the loader never waits inside an entry: one more window
+   * of results is kept for it, then it gets LOADER_AGAIN.
    * [thread: any] [when: open] [blocks: yes] [owns: callee] */
   loader_status_t (*emit)(void* host, loader_handle_t handle, loader_frame_t* frame, uint32_t flags);
 
