@@ -52,6 +52,28 @@ def test_describe_tells_the_engines(start: Start, wrapper: Write) -> None:
     assert (row["name"], row["state"], row["exec"], row["sessions"]) == ("echo", "ready", True, True)
 
 
+def test_describe_shows_a_table_to_people(start: Start, wrapper: Write) -> None:
+    """Name, version, state, slots, what it offers, and each declared value."""
+    source = """
+        from loader import Int, Text, Wrapper
+
+        class Declared(Wrapper):
+            inputs = {"words": Text(description="what is said")}
+            parameters = {"beam": Int(8, minimum=1, maximum=64)}
+
+            def exec(self, request):
+                return {"text": "x"}
+    """
+    running = start(f"engines: {{declared: {{wrapper: {wrapper('declared', source)}, slots: 3}}}}")
+    done = run("describe", "--address", running.ready["grpc"])
+    assert done.returncode == 0
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert head == ["declared", "1", "ready", "3", "slots", "exec"]
+    assert rows[0][:3] == ["input", "words", "text"]
+    assert rows[1][:2] == ["parameter", "beam"]
+    assert "maximum 64" in " ".join(done.stdout.split())
+
+
 def test_check_tells_what_a_wrapper_has(wrapper: Write) -> None:
     """A wrapper is loaded, not initialised."""
     done = run("check", str(wrapper("echo")))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from running import END_S, Running, command, processes_of, until
 
 from loader.v1 import admin_pb2, loader_pb2
@@ -64,14 +67,29 @@ def test_a_clean_stop_leaves_no_grandchild(start: Start, wrapper: Write) -> None
 
 
 def test_open_sessions_finish_within_the_drain(start: Start, wrapper: Write) -> None:
-    """After SIGTERM an open session goes on to its own end; new ones are refused."""
+    """After SIGTERM an open session goes on to its own end, and whoever routes work here is told to stop."""
     running = start(f"drain_timeout_s: 30\nengines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
     session = running.open_session("echo")
+    health = health_pb2_grpc.HealthStub(running.channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+    assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+    assert readiness(running) == 200
     running.process.send_signal(signal.SIGTERM)
-    until(lambda: "draining" in running.log_text(), "the drain has begun")
+    assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert readiness(running) == 503
+    health.cancel()
     session.say(loader_pb2.SessionRequest(end=loader_pb2.End()))
     assert session.final().reason == loader_pb2.CLOSE_REASON_FINISHED
     assert running.process.wait(END_S) == 0
+
+
+def readiness(running: Running) -> int:
+    """The status of /readyz."""
+    try:
+        with urllib.request.urlopen(f"http://{running.ready['http']}/readyz", timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 def test_what_is_open_at_the_drain_timeout_is_closed_with_its_reason(start: Start, wrapper: Write) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import urllib.error
 import urllib.request
@@ -108,28 +107,6 @@ def test_output_becomes_log_lines_with_the_engines_name(start: Start, wrapper: W
         ("noisy", "printed by python"),
         ("noisy", "written to 2"),
     }
-
-
-def test_hosts_do_not_see_the_current_folder(start: Start, wrapper: Write, tmp_path: Path) -> None:
-    """A module of the folder where the loader was started cannot shadow an engine's imports."""
-    source = """
-        import os, sys
-        from loader import Wrapper
-
-        class Path(Wrapper):
-            def exec(self, request):
-                return {"text": str("" in sys.path or os.getcwd() in sys.path)}
-    """
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        running = start(f"engines: {{path: {{wrapper: {wrapper('path', source)}}}}}")
-    finally:
-        os.chdir(before)
-    assert running.echo("path") in ("False", "True")
-    assert not any(str(folder) in word for host in running.hosts() for word in host.cmdline())
 
 
 def test_a_frame_passes_through_a_session(start: Start, wrapper: Write) -> None:

@@ -130,3 +130,15 @@ def test_nobody_at_the_address_has_no_code(recording: Path) -> None:
     done = call("127.0.0.1:1", "--item", "k=v", "--timeout", "5")
     assert done.returncode == 1
     assert done.stderr.startswith("CONNECTION_FAILED: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("/no/such.pem", "does not exist"), ("/tmp", "is a directory")]
+)
+def test_a_key_file_that_cannot_be_read_is_a_wrong_command_line(
+    address: str, path: str, message: str
+) -> None:
+    """Exit code 2, and no traceback."""
+    done = call(address, "--item", "k=v", "--ca", path)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())
