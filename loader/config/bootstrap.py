@@ -55,7 +55,7 @@ def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
             "write consul://HOST:PORT/PREFIX or file:PATH"
         )
     if center.startswith("file:"):
-        center = f"file:{os.path.normpath(folder / Path(center.removeprefix('file:')).expanduser())}"
+        center = f"file:{_absolute(document, folder, center.removeprefix('file:'))}"
     given = {name: str(values.pop(name)) for name in ACCESS if name in values}
     access = ConsulAccess(
         given.get("center_token", token),
@@ -70,6 +70,16 @@ def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
     return Bootstrap(
         center, folder, Document(document.origin, values, document.lines, document.secrets), access
     )
+
+
+def _absolute(document: Document, folder: Path, path: str) -> str:
+    try:
+        return os.path.normpath(folder / Path(path).expanduser())
+    except RuntimeError:
+        raise BadConfigError(
+            f"{document.place_of(('center',))}: center: there is no user `{Path(path).parts[0]}`: "
+            "write the whole path"
+        ) from None
 
 
 def _folder_of(url: str) -> Path:

@@ -133,7 +133,7 @@ def test_nobody_at_the_address_has_no_code(recording: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("/no/such.pem", "does not exist"), ("/tmp", "is a directory")]
+    ("path", "message"), [("/no/such.pem", "does not exist"), ("/usr", "is a directory")]
 )
 def test_a_key_file_that_cannot_be_read_is_a_wrong_command_line(
     address: str, path: str, message: str

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from loader.config import EngineConfig, ServiceConfig, read_config
+from loader.config.bootstrap import read_bootstrap
 from loader.config.schema import LimitsConfig
 from loader.errors import BadConfigError
 
@@ -312,3 +313,10 @@ def test_a_container_with_a_secret_is_never_printed(line: str) -> None:
 def test_an_address_from_the_environment_is_not_printed() -> None:
     """Nor is a value that a check of ours refuses."""
     assert "hunter2" not in refusal(GOOD + "grpc: '${SECRET}'\n", SECRET="hunter2")
+
+
+def test_a_center_of_an_unknown_user_names_its_line(tmp_path: Path) -> None:
+    """As any other path."""
+    (tmp_path / "node.yaml").write_text("zone: a\ncenter: file:~nobody-here/x\n")
+    with pytest.raises(BadConfigError, match=r"node.yaml:2: center: there is no user `~nobody-here`"):
+        read_bootstrap(str(tmp_path / "node.yaml"), {})
