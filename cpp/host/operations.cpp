@@ -210,8 +210,10 @@ loader_status_t HostRuntime::Impl::finish(loader_handle_t call, loader_status_t 
   Operation operation{};
   {
     std::lock_guard lock(session->mutex);
+    const loader_status_t refusal =
+        session->is_closed ? LOADER_ERROR_CLOSED : LOADER_ERROR_ARGUMENT;
     const uint16_t number = engine_handle::call(call);
-    if (number != 0 && number != session->call_number) return LOADER_ERROR_ARGUMENT;
+    if (number != 0 && number != session->call_number) return refusal;
     operation = session->operation;
     if (session->call == CallState::kRunning) {
       if (session->is_finished_early || operation == Operation::kCreate ||
@@ -222,7 +224,7 @@ loader_status_t HostRuntime::Impl::finish(loader_handle_t call, loader_status_t 
       session->early_message = clean_text(message);
       return LOADER_OK;
     }
-    if (session->call != CallState::kPending) return LOADER_ERROR_ARGUMENT;
+    if (session->call != CallState::kPending) return refusal;
     session->call = CallState::kRunning;  // nothing else of it starts before the answer is queued
     session->is_finished_early = true;
   }
