@@ -98,7 +98,6 @@ EngineOptions engine_options(const py::dict& given, EngineOptions options = {}) 
   in.read("session_window_bytes", options.session_window_bytes);
   in.read("session_window_records", options.session_window_records);
   in.read("isolation", isolation);
-  in.read("is_default", options.is_default);
   in.read("language", options.language);
   in.read("directory", options.directory);
   in.read("entry", options.entry);
@@ -183,6 +182,7 @@ py::dict to_dict(const EngineStatistics& engine) {
   for (const auto& [name, histogram] : engine.histograms) {
     histograms[py::str(name)] = to_dict(histogram);
   }
+  out["engine_id"] = engine.engine;
   out["name"] = engine.name;
   out["version"] = engine.version;
   out["counters"] = to_dict(engine.counters);
@@ -194,6 +194,7 @@ py::dict to_dict(const EngineStatistics& engine) {
 py::dict to_dict(const InstanceStatistics& instance) {
   py::dict out;
   out["instance"] = instance.instance;
+  out["engine_id"] = instance.engine_id;
   out["engine"] = instance.engine;
   out["version"] = instance.version;
   out["state"] = instance.state;
@@ -252,12 +253,11 @@ py::list sessions(const Server& server, const std::string& engine) {
   return out;
 }
 
-py::dict prepare(Server& server, const std::string& engine, const std::string& version,
-                 uint32_t index) {
+py::dict prepare(Server& server, uint32_t engine, uint32_t index) {
   InstanceSeed seed;
   {
     py::gil_scoped_release release;
-    seed = server.prepare_instance(engine, version, index);
+    seed = server.prepare_instance(engine, index);
   }
   py::dict out;
   out["instance"] = seed.instance;
@@ -284,11 +284,52 @@ void answer_admin(Server& server, uint64_t call, const py::object& payload,
   server.refuse_admin(call, report);
 }
 
-void update_engine(Server& server, const std::string& name, const std::string& version,
-                   const py::dict& options) {
-  EngineOptions next = engine_options(options, server.engine_options(name, version));
+void update_engine(Server& server, uint32_t engine, const py::dict& options) {
+  EngineOptions next = engine_options(options, server.engine_options(engine));
   py::gil_scoped_release release;
-  server.update_engine(name, version, std::move(next));
+  server.update_engine(engine, std::move(next));
+}
+
+std::vector<std::pair<std::string, std::string>> pairs(const py::dict& given) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const auto& [key, value] : given) {
+    out.emplace_back(key.cast<std::string>(), value.cast<std::string>());
+  }
+  return out;
+}
+
+RouteTarget route_target(const py::dict& given) {
+  RouteTarget out;
+  Reader in(given);
+  py::dict labels, capabilities;
+  in.read("engine", out.engine);
+  in.read("weight", out.weight);
+  in.read("labels", labels);
+  in.read("capabilities", capabilities);
+  in.finish();
+  out.labels = pairs(labels);
+  out.capabilities = pairs(capabilities);
+  return out;
+}
+
+void apply(Server& server, const py::dict& given) {
+  Changes changes;
+  Reader in(given);
+  py::dict options, routes;
+  in.read("options", options);
+  in.read("routes", routes);
+  in.read("hold", changes.hold);
+  in.finish();
+  for (const auto& [key, value] : options) {
+    auto id = key.cast<uint32_t>();
+    changes.options[id] = engine_options(value.cast<py::dict>(), server.engine_options(id));
+  }
+  for (const auto& [name, targets] : routes) {
+    auto& route = changes.routes[name.cast<std::string>()];
+    for (const auto& target : targets) route.push_back(route_target(target.cast<py::dict>()));
+  }
+  py::gil_scoped_release release;
+  server.apply(std::move(changes));
 }
 
 // ---- tables
@@ -358,22 +399,25 @@ PYBIND11_MODULE(_core, m) {
               const py::dict& options) {
              EngineOptions parsed = engine_options(options);
              py::gil_scoped_release release;
-             server.add_engine(name, version, std::move(parsed));
+             return server.add_engine(name, version, std::move(parsed));
            })
       .def("update_engine", &update_engine)
       .def("remove_engine", &Server::remove_engine, NoGil())
+      .def("apply", &apply)
       .def("prepare_instance", &prepare)
       .def("attach_instance", &Server::attach_instance, NoGil())
       .def("abandon_instance", &Server::abandon_instance, NoGil())
       .def("start_inline", &Server::start_inline, NoGil())
-      .def("stop_instance", &Server::stop_instance, NoGil())
+      .def("stop_instance", &Server::stop_instance, py::arg("instance"), py::arg("timeout_s"),
+           py::arg("reason") = "drain", NoGil())
       .def("kill_instance", &Server::kill_instance, NoGil())
       .def("update_instance", &Server::update_instance, NoGil())
       .def("event_fd", &Server::event_fd)
       .def("take_events", &take_events)
       .def("answer_admin", &answer_admin)
       .def("set_serving", &Server::set_serving, NoGil())
-      .def("drain", &Server::drain, NoGil())
+      .def("drain", &Server::drain, py::arg("timeout_s"), py::arg("stay") = false, NoGil())
+      .def("undrain", &Server::undrain, NoGil())
       .def("close_now", &Server::close_now, NoGil())
       .def("statistics", &statistics)
       .def("sessions", &sessions, py::arg("engine") = "")

@@ -16,6 +16,14 @@ std::string quoted(std::string_view text) {
   return out + (text.size() > kLimit ? "...\"" : "\"");
 }
 
+std::string text_of(const std::vector<TextPair>& pairs) {
+  std::string text;
+  for (const auto& [key, value] : pairs) {
+    text += (text.empty() ? "" : ", ") + std::string(key.substr(0, 50)) + "=" + quoted(value);
+  }
+  return text;
+}
+
 std::string names_of(const ShardContext& shard) {
   std::string names;
   for (const auto& entry : shard.engines()) {
@@ -30,22 +38,20 @@ std::span<const uint8_t> Admission::blob() const {
   return {reinterpret_cast<const uint8_t*>(blob_.data()), blob_.size()};
 }
 
-std::optional<ErrorReport> Admission::find_engine() {
+std::optional<ErrorReport> Admission::choose_engine() {
   const TargetView& target = request_.target;
-  if (target.engine.empty()) {
-    if (target.has_selector) {
-      return ErrorReport{ErrorCode::UNSUPPORTED,
-                         "target.selector is not supported by this version; name the engine in "
-                         "target.engine",
-                         0,
-                         {}};
-    }
+  if (target.engine.empty() && target.selector.empty()) {
     return invalid("target.engine is empty; name the engine, or ask Describe for the list");
   }
-  engine_ = shard_.find_engine(target.engine, target.version);
+  std::string why;
+  uint32_t id = shard_.routes().choose(target, why);
+  engine_ = id == 0 ? nullptr : shard_.find_engine(id);
   if (engine_ != nullptr) return std::nullopt;
-  std::string wanted = quoted(target.engine);
+  std::string wanted =
+      target.engine.empty() ? "that announces " + text_of(target.selector) : quoted(target.engine);
   if (!target.version.empty()) wanted += " version " + quoted(target.version);
+  if (!why.empty())
+    return ErrorReport{ErrorCode::UNKNOWN_ENGINE, "engine " + wanted + ": " + why, 0, {}};
   return ErrorReport{ErrorCode::UNKNOWN_ENGINE,
                      "no engine " + wanted + " is served here; served are: " + names_of(shard_),
                      0,
@@ -60,7 +66,7 @@ std::optional<ErrorReport> Admission::check_parameters() {
 }
 
 std::optional<ErrorReport> Admission::admit(const grpc::Call& call, bool is_exec) {
-  if (auto error = find_engine()) return error;
+  if (auto error = choose_engine()) return error;
   ErrorReport forbidden = shard_.plane().authorizer->allow(call.peer(), call.metadata(),
                                                            call.path(), engine_->shared->name);
   if (forbidden.is_set()) return forbidden;

@@ -20,7 +20,9 @@ class Admission {
   explicit Admission(ShardContext& shard) : shard_(shard) {}
 
   RequestView& request() { return request_; }
-  // Finds the engine of request(), asks the authorizer, checks and completes the parameters,
+  // The name that request() asks for where it is held: RouteTable::wait() comes before admit().
+  const std::string* held_name() const { return shard_.routes().held_name(request_.target); }
+  // Chooses the engine of request(), asks the authorizer, checks and completes the parameters,
   // encodes them. What is wrong, or nothing.
   std::optional<ErrorReport> admit(const grpc::Call& call, bool is_exec);
   EngineEntry& engine() const { return *engine_; }
@@ -32,7 +34,7 @@ class Admission {
                                          std::span<const uint8_t>& out);
 
  private:
-  std::optional<ErrorReport> find_engine();
+  std::optional<ErrorReport> choose_engine();
   std::optional<ErrorReport> check_parameters();
 
   ShardContext& shard_;

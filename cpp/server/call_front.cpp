@@ -63,6 +63,7 @@ std::string_view text_of(std::span<const uint8_t> bytes) {
 // ---- CallFront
 
 CallFront::~CallFront() {
+  leave_hold();
   // Only when the server itself is being destroyed: the call is gone, the session must follow.
   if (id_ == 0 || is_over_) return;
   call_ = nullptr;
@@ -78,8 +79,33 @@ void CallFront::open(const session::OpenRequest& request) {
   if (!is_over_) id_ = id;
 }
 
+bool CallFront::is_held(const Admission& admission) {
+  const std::string* name = admission.held_name();
+  if (name == nullptr) return false;
+  is_waiting_ = shard_.routes().wait(*name, *this, call_->deadline_ns());
+  if (!is_waiting_)
+    refuse({ErrorCode::QUEUE_FULL, "too many calls wait for engine " + *name, 0, {}});
+  return true;
+}
+
+void CallFront::on_released() {
+  is_waiting_ = false;
+  admit_held();
+}
+
+void CallFront::on_hold_refused(const ErrorReport& error) {
+  is_waiting_ = false;
+  shard_.core().set_now(shard_.loop().now_ns());
+  refuse(error);
+}
+
+void CallFront::leave_hold() {
+  if (std::exchange(is_waiting_, false)) shard_.routes().leave(*this);
+}
+
 void CallFront::refuse(const ErrorReport& error) {
   if (is_over_) return;
+  leave_hold();
   is_over_ = true;
   shard_.count_refusal(error.code);
   FinalView final;
@@ -121,6 +147,7 @@ void CallFront::on_cancel(grpc::CancelReason reason) {
   if (is_over_) return;
   shard_.core().set_now(shard_.loop().now_ns());
   if (id_ != 0) return shard_.core().cancel(id_, cause_of(reason));
+  leave_hold();
   is_over_ = true;
   finish({});
 }
@@ -164,14 +191,10 @@ void CallFront::reject_result(session::SessionId id) {
 
 namespace {
 
-// Both requests have the same layout. What is wrong, or the request to open.
+// What is wrong with the request that was parsed, or the request to open.
 std::optional<ErrorReport> prepare_exec(ShardContext& shard, const grpc::Call& call,
-                                        std::string_view bytes, session::OpenRequest& out) {
+                                        session::OpenRequest& out) {
   Admission& admission = shard.admission();
-  admission.request().clear();
-  if (const char* wrong = parse_exec(bytes, admission.request())) {
-    return ErrorReport{ErrorCode::INVALID_ARGUMENT, wrong, 0, {}};
-  }
   if (auto error = admission.admit(call, true)) return error;
   EngineEntry& engine = admission.engine();
   std::span<const uint8_t> frame;
@@ -189,6 +212,24 @@ std::optional<ErrorReport> prepare_exec(ShardContext& shard, const grpc::Call& c
 
 }  // namespace
 
+// Both requests have the same layout.
+void CallFront::take_exec(std::string_view bytes, std::string& held) {
+  shard_.core().set_now(shard_.loop().now_ns());
+  Admission& admission = shard_.admission();
+  admission.request().clear();
+  if (const char* wrong = parse_exec(bytes, admission.request())) {
+    return refuse({ErrorCode::INVALID_ARGUMENT, wrong, 0, {}});
+  }
+  if (is_held(admission)) {
+    if (held.empty()) held.assign(bytes);
+    return;
+  }
+  session::OpenRequest request;
+  if (auto error = prepare_exec(shard_, *call_, request)) return refuse(*error);
+  request.front = this;
+  open(request);
+}
+
 ExecFront::~ExecFront() {
   drop_kept();
 }
@@ -199,12 +240,11 @@ void ExecFront::drop_kept() {
 }
 
 void ExecFront::on_message(grpc::Message& message) {
-  if (is_over()) return;
-  shard_.core().set_now(shard_.loop().now_ns());
-  session::OpenRequest request;
-  if (auto error = prepare_exec(shard_, *call_, message.bytes(), request)) return refuse(*error);
-  request.front = this;
-  open(request);
+  if (!is_over()) take_exec(message.bytes(), held_request_);
+}
+
+void ExecFront::admit_held() {
+  take_exec(std::string(std::move(held_request_)), held_request_);
 }
 
 bool ExecFront::keep(const session::MessageView& result) {
@@ -254,12 +294,11 @@ void ExecFront::send_final(const FinalView& final) {
 }
 
 void ExecStreamFront::on_message(grpc::Message& message) {
-  if (is_over()) return;
-  shard_.core().set_now(shard_.loop().now_ns());
-  session::OpenRequest request;
-  if (auto error = prepare_exec(shard_, *call_, message.bytes(), request)) return refuse(*error);
-  request.front = this;
-  open(request);
+  if (!is_over()) take_exec(message.bytes(), held_request_);
+}
+
+void ExecStreamFront::admit_held() {
+  take_exec(std::string(std::move(held_request_)), held_request_);
 }
 
 void ExecStreamFront::on_result(session::SessionId id, const session::MessageView& result) {
@@ -325,6 +364,12 @@ void SessionFront::take_open(std::string_view body) {
     return break_off(ErrorCode::UNSUPPORTED,
                      "open.resume_token is not supported by this version; open a new session");
   }
+  if (is_held(admission)) {
+    // Comes again by take_waiting(); what follows it waits behind.
+    std::string message(FieldHead(1, body.size()).bytes());
+    waiting_.push_front({message.append(body), 0});
+    return;
+  }
   if (auto error = admission.admit(*call_, false)) return refuse(*error);
   stage_ = Stage::kOpen;
   wants_acks_ = request.wants_acks;
@@ -376,7 +421,7 @@ bool SessionFront::take_frame(std::string_view body, uint64_t window_bytes) {
 void SessionFront::take_waiting() {
   if (is_taking_) return;
   is_taking_ = true;
-  while (!waiting_.empty() && !is_over()) {
+  while (!waiting_.empty() && !is_over() && !is_waiting()) {
     Waiting next = std::move(waiting_.front());
     waiting_.pop_front();
     SessionRequestView request;

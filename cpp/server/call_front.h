@@ -14,7 +14,10 @@
 
 namespace loader::server {
 
-class CallFront : public grpc::CallHandler, public session::Front, public PeerSource {
+class CallFront : public grpc::CallHandler,
+                  public session::Front,
+                  public PeerSource,
+                  private HeldOpen {
  public:
   std::string peer_address() const override;
 
@@ -34,6 +37,12 @@ class CallFront : public grpc::CallHandler, public session::Front, public PeerSo
   // that is cancelled.
   virtual void send_final(const FinalView& final) = 0;
 
+  // True: the request waits for a route, and admit_held() follows; or it was refused.
+  bool is_held(const Admission& admission);
+  virtual void admit_held() = 0;
+  // Opens what an ExecRequest asks for; kept in `held` while it waits for a route.
+  void take_exec(std::string_view bytes, std::string& held);
+
   // Ends a call that never became a session.
   void refuse(const ErrorReport& error);
   void open(const session::OpenRequest& request);
@@ -41,6 +50,7 @@ class CallFront : public grpc::CallHandler, public session::Front, public PeerSo
   void send_result(session::SessionId id, uint32_t field, const session::MessageView& result);
   void reject_result(session::SessionId id);
   bool is_over() const { return is_over_; }
+  bool is_waiting() const { return is_waiting_; }  // for a route
 
   ShardContext& shard_;
   grpc::Call* call_;  // null once finished
@@ -48,8 +58,12 @@ class CallFront : public grpc::CallHandler, public session::Front, public PeerSo
 
  private:
   void finish(const ErrorReport& error);
+  void on_released() override;
+  void on_hold_refused(const ErrorReport& error) override;
+  void leave_hold();
 
   bool is_over_ = false;
+  bool is_waiting_ = false;  // for a route
   uint64_t withheld_bytes_ = 0;
   uint32_t withheld_records_ = 0;
 };
@@ -66,10 +80,12 @@ class ExecFront final : public CallFront {
   void on_result(session::SessionId id, const session::MessageView& result) override;
   void send_final(const FinalView& final) override;
 
+  void admit_held() override;
   bool keep(const session::MessageView& result);
   bool flatten();
   void drop_kept();
 
+  std::string held_request_;
   std::string response_;
   // The only result so far, unflattened because its payload is large.
   std::string kept_body_;
@@ -85,6 +101,9 @@ class ExecStreamFront final : public CallFront {
   void on_opened(session::SessionId) override {}
   void on_result(session::SessionId id, const session::MessageView& result) override;
   void send_final(const FinalView& final) override;
+  void admit_held() override;
+
+  std::string held_request_;
 };
 
 class SessionFront final : public CallFront {
@@ -100,6 +119,7 @@ class SessionFront final : public CallFront {
   void on_processed(session::SessionId id, uint64_t frame_count) override;
   void on_writable() override;
   void send_final(const FinalView& final) override;
+  void admit_held() override { take_waiting(); }
 
   void send_ack();
   void take_open(std::string_view body);

@@ -76,12 +76,12 @@ int spawn(const Settings& settings, const InstanceSeed& seed) {
   _exit(127);
 }
 
-void start_engine(Server& server, const Settings& settings) {
+void start_engine(Server& server, const Settings& settings, uint32_t engine) {
   if (settings.is_inline) {
-    server.start_inline("echo", "1", 0, settings.wrapper);
+    server.start_inline(engine, 0, settings.wrapper);
     return;
   }
-  InstanceSeed seed = server.prepare_instance("echo", "1", 0);
+  InstanceSeed seed = server.prepare_instance(engine, 0);
   server.attach_instance(seed.instance, spawn(settings, seed));
 }
 
@@ -109,8 +109,11 @@ int main(int argc, char** argv) {
   Server server(settings.server);
   server.start();
   std::string bound = server.listen(settings.address, "public");
-  server.add_engine("echo", "1", settings.engine);
-  start_engine(server, settings);
+  uint32_t engine = server.add_engine("echo", "1", settings.engine);
+  loader::server::Changes changes;
+  changes.routes["echo"] = {{engine, {}, 100, {}, {}}};
+  server.apply(changes);
+  start_engine(server, settings, engine);
   while (g_is_stopping == 0) {
     pollfd waiting{server.event_fd(), POLLIN, 0};
     if (poll(&waiting, 1, -1) <= 0) continue;

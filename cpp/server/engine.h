@@ -50,6 +50,7 @@ struct EngineShared {
   const std::shared_ptr<session::SlotPool> pool;
   std::atomic<uint32_t> ready_instances{0};
   std::atomic<uint32_t> instances{0};
+  std::atomic<bool> is_routed{false};  // gets new sessions: health speaks of it
 
  private:
   mutable std::mutex mutex_;

@@ -43,7 +43,7 @@ const char* parse_target(std::string_view bytes, TargetView& out, uint64_t& unkn
     } else if (in.field() == 2 && in.is_bytes()) {
       out.version = in.bytes();
     } else if (in.field() == 3 && in.is_bytes()) {
-      out.has_selector = true;
+      is_good = add_pair(out.selector, in.bytes());
     } else if (in.field() == 4 && in.is_bytes()) {
       is_good = add_pair(out.labels, in.bytes());
     } else if (in.field() == 5 && in.is_number()) {
@@ -83,7 +83,7 @@ void append_text(std::string& out, uint32_t field, std::string_view text) {
 void RequestView::clear() {
   target.engine = target.version = target.tenant = {};
   target.priority = 0;
-  target.has_selector = false;
+  target.selector.clear();
   target.labels.clear();
   target.trace_context.clear();
   parameters.clear();

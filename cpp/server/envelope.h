@@ -21,7 +21,7 @@ struct TargetView {
   std::string_view version;
   std::string_view tenant;
   int32_t priority = 0;
-  bool has_selector = false;
+  std::vector<TextPair> selector;
   std::vector<TextPair> labels;
   std::vector<TextPair> trace_context;
 };

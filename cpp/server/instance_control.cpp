@@ -292,7 +292,7 @@ void InstanceControl::open_for_work() {
       if (self->ports_left_.fetch_sub(1) != 1) return;
       self->shared_->state = InstanceState::kReady;
       self->shared_->engine->ready_instances++;
-      self->plane_.health.set(self->shared_->engine->name, grpc::Serving::kServing);
+      self->plane_.note_health(*self->shared_->engine);
       self->shared_->engine->pool->add_instance(self->shared_->id);
       self->push("instance_ready", {});
     });
@@ -366,12 +366,12 @@ void InstanceControl::on_stuck(uint32_t shard, int64_t elapsed_ns) {
 
 // ---- stop
 
-void InstanceControl::stop(double timeout_s) {
-  plane_.shards[0]->post([self = shared_from_this(), timeout_s] {
+void InstanceControl::stop(double timeout_s, session::Event event) {
+  plane_.shards[0]->post([self = shared_from_this(), timeout_s, event] {
     if (self->shared_->is_ending || self->stopping_ != Stopping::kNo) return;
     self->stopping_ = Stopping::kWaiting;
+    self->stop_event_ = event;
     self->shared_->state = InstanceState::kStopping;
-    self->shared_->engine->pool->set_accepting(self->shared_->id, false);
     self->stop_deadline_ns_ =
         self->loop().now_ns() + static_cast<int64_t>(std::min(timeout_s, 1e6) * 1e9);
     self->stop_timer_.on_fire([control = self.get()] { control->continue_stop(); });
@@ -384,16 +384,19 @@ void InstanceControl::close_sessions() {
     ShardContext& shard = seat->shard();
     shard.post([self = shared_from_this(), &shard] {
       shard.core().set_now(shard.loop().now_ns());
-      auto event =
-          shard.core().is_draining() ? session::Event::kDrainDeadline : session::Event::kReplaced;
-      shard.core().close_instance(self->shared_->id, event);
+      shard.core().close_instance(self->shared_->id, self->stop_event_);
     });
   }
 }
 
 void InstanceControl::continue_stop() {
   int64_t now = loop().now_ns();
-  bool is_idle = shared_->engine->pool->used(shared_->id) == 0;
+  session::SlotPool& pool = *shared_->engine->pool;
+  // Those that were in the queue before the route went elsewhere still get their slots here.
+  bool is_awaited = stopping_ == Stopping::kWaiting && now < stop_deadline_ns_ &&
+                    stop_event_ == session::Event::kReplaced && pool.state().waiting > 0;
+  if (!is_awaited) pool.set_accepting(shared_->id, false);
+  bool is_idle = !is_awaited && pool.used(shared_->id) == 0;
   if (stopping_ == Stopping::kFini) {
     return end({ErrorCode::ENGINE_DIED, LOADER_REASON_REPLACED, "stopped; fini took too long"});
   }
@@ -467,7 +470,7 @@ void InstanceControl::end(const Ending& ending) {
   bool was_serving = shared_->state.exchange(InstanceState::kDead) >= InstanceState::kReady;
   shared_->engine->pool->retire_instance(shared_->id);
   if (was_serving && shared_->engine->ready_instances.fetch_sub(1) == 1) {
-    plane_.health.set(shared_->engine->name, grpc::Serving::kNotServing);
+    plane_.note_health(*shared_->engine);
   }
   shards_left_ = static_cast<uint32_t>(seats_.size());
   for (auto& seat : seats_) {
@@ -541,6 +544,7 @@ void InstanceControl::report_end() {
 void InstanceControl::push(const char* kind, const std::string& message, ErrorCode error) {
   Event event(kind);
   event.add("instance", static_cast<int64_t>(shared_->id))
+      .add("engine_id", static_cast<int64_t>(shared_->engine->id))
       .add("engine", shared_->engine->name)
       .add("version", shared_->engine->version)
       .add("index", static_cast<int64_t>(shared_->index))

@@ -53,7 +53,8 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   bool attach_inline(const std::shared_ptr<InlineEngine>& engine);
   // It may block: it gets channels like a host's. Empty: the end was faster.
   std::vector<channel::HostDescriptors> attach_own_threads();
-  void stop(double timeout_s);
+  // Sessions still open at the timeout get `event`.
+  void stop(double timeout_s, session::Event event);
   void update(const std::string& config_json);
   // Ends its sessions, kills its process group, tells the control plane. The first one counts.
   void end(const Ending& ending);
@@ -112,6 +113,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   int64_t started_ns_ = 0;
   int64_t last_pong_ns_ = 0;
   int64_t stop_deadline_ns_ = 0;
+  session::Event stop_event_ = session::Event::kDrainDeadline;
   enum class Stopping { kNo, kWaiting, kClosing, kFini } stopping_ = Stopping::kNo;
   bool was_ready_ = false;
   bool is_reported_ = false;

@@ -3,7 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "grpc/options.h"
 
@@ -37,12 +40,27 @@ struct EngineOptions {
   uint64_t session_window_bytes = 64 << 10;
   uint32_t session_window_records = 256;
   Isolation isolation = Isolation::kProcess;
-  bool is_default = true;  // the version that an empty Target.version means
-  std::string language;    // "python" or "native", for Describe and logs
-  std::string directory;   // absolute path of the wrapper's folder
-  std::string entry;       // file inside it: wrapper.py, wrapper.so
+  std::string language;   // "python" or "native", for Describe and logs
+  std::string directory;  // absolute path of the wrapper's folder
+  std::string entry;      // file inside it: wrapper.py, wrapper.so
   std::string config_json = "{}";
   std::string declaration_json;  // what Describe says before an instance is ready
+};
+
+// One version of an engine that gets new sessions.
+struct RouteTarget {
+  uint32_t engine = 0;
+  std::string version;  // filled in by the server
+  uint32_t weight = 100;
+  std::vector<std::pair<std::string, std::string>> labels;
+  std::vector<std::pair<std::string, std::string>> capabilities;
+};
+
+// What changes in one step for sessions opened later.
+struct Changes {
+  std::map<uint32_t, EngineOptions> options;               // by engine
+  std::map<std::string, std::vector<RouteTarget>> routes;  // by name; empty: no longer served
+  std::map<std::string, int64_t> hold;                     // by name: milliseconds to wait
 };
 
 }  // namespace loader::server

@@ -107,56 +107,65 @@ class ServerImpl : public session::GrantSink {
 
   // ---- engines
 
-  void add_engine(const std::string& name, const std::string& version, EngineOptions options) {
+  uint32_t add_engine(const std::string& name, const std::string& version, EngineOptions options) {
     EngineFacts facts;
     facts.declaration_json = options.declaration_json;
     facts.schema = Schema::parse(options.declaration_json);
     std::shared_ptr<EngineShared> engine;
     {
       std::lock_guard lock(mutex_);
-      if (engines_.contains({name, version})) {
-        throw std::invalid_argument("engine " + name + " " + version + " exists already");
-      }
       engine = std::make_shared<EngineShared>(++last_engine_, name, version, options, *this);
-      engines_.emplace(std::pair(name, version), engine);
+      engines_.emplace(engine->id, engine);
     }
     for (auto& shard : plane_.shards) {
       shard->call([&] { shard->add_engine(engine, options, facts); });
     }
-    plane_.health.set(name, grpc::Serving::kNotServing);
+    plane_.note_health(*engine);
+    return engine->id;
   }
 
-  void update_engine(const std::string& name, const std::string& version, EngineOptions options) {
-    auto engine = find_engine(name, version);
-    engine->set_options(options);
-    engine->pool->set_slots_per_instance(options.slots);
-    engine->pool->set_queue_limit(options.queue_limit);
+  void update_engine(uint32_t id, EngineOptions options) {
+    Changes changes;
+    changes.options.emplace(id, std::move(options));
+    apply(std::move(changes));
+  }
+
+  void remove_engine(uint32_t id) {
+    auto engine = find_engine(id);
+    engine->is_routed = false;
     for (auto& shard : plane_.shards) {
-      shard->call([&] { shard->update_engine(engine->id, options); });
+      shard->call([&] {
+        retired_.add(read_statistics(*shard), engine->id);
+        shard->remove_engine(id);
+      });
     }
+    std::lock_guard lock(mutex_);
+    engines_.erase(id);
   }
 
-  void remove_engine(const std::string& name, const std::string& version) {
-    auto engine = find_engine(name, version);
-    {
-      std::lock_guard lock(mutex_);
-      engines_.erase({name, version});
-    }
-    for (auto& shard : plane_.shards) shard->call([&] { shard->remove_engine(engine->id); });
-    if (!has_engine(name)) plane_.health.set(name, grpc::Serving::kServiceUnknown);
-  }
+  EngineOptions engine_options(uint32_t id) const { return find_engine(id)->options(); }
 
-  EngineOptions engine_options(const std::string& name, const std::string& version) const {
-    return find_engine(name, version)->options();
+  void apply(Changes changes) {
+    for (const auto& [id, options] : changes.options) {
+      auto engine = find_engine(id);
+      engine->set_options(options);
+      engine->pool->set_slots_per_instance(options.slots);
+      engine->pool->set_queue_limit(options.queue_limit);
+    }
+    for (auto& [name, targets] : changes.routes) {
+      for (RouteTarget& target : targets) target.version = find_engine(target.engine)->version;
+    }
+    for (auto& shard : plane_.shards) {
+      shard->call([&] { shard->apply(changes); });
+    }
+    note_routes(changes);
   }
 
   // ---- instances
 
-  std::shared_ptr<InstanceControl> make_instance(const std::string& name,
-                                                 const std::string& version, uint32_t index,
-                                                 bool is_inline) {
+  std::shared_ptr<InstanceControl> make_instance(uint32_t engine, uint32_t index, bool is_inline) {
     auto shared = std::make_shared<InstanceShared>();
-    shared->engine = find_engine(name, version);
+    shared->engine = find_engine(engine);
     shared->index = index;
     shared->is_inline = is_inline;
     shared->engine->instances++;
@@ -168,9 +177,8 @@ class ServerImpl : public session::GrantSink {
     return control;
   }
 
-  InstanceSeed prepare_instance(const std::string& name, const std::string& version,
-                                uint32_t index) {
-    auto control = make_instance(name, version, index, false);
+  InstanceSeed prepare_instance(uint32_t engine, uint32_t index) {
+    auto control = make_instance(engine, index, false);
     InstanceSeed seed;
     seed.instance = control->shared().id;
     try {
@@ -197,9 +205,8 @@ class ServerImpl : public session::GrantSink {
   void attach_instance(uint64_t instance, int pid) { find_instance(instance)->attach(pid); }
   void abandon_instance(uint64_t instance) { forget(static_cast<session::InstanceId>(instance)); }
 
-  uint64_t start_inline(const std::string& name, const std::string& version, uint32_t index,
-                        const std::string& path) {
-    auto engine = find_engine(name, version);
+  uint64_t start_inline(uint32_t id, uint32_t index, const std::string& path) {
+    auto engine = find_engine(id);
     EngineOptions options = engine->options();
     size_t slash = path.rfind('/');
     if (!path.empty() && slash != std::string::npos) {
@@ -207,13 +214,17 @@ class ServerImpl : public session::GrantSink {
       options.entry = path.substr(slash + 1);
       engine->set_options(options);
     }
-    auto control = make_instance(name, version, index, true);
+    auto control = make_instance(id, index, true);
     start_inline_host(control);
     return control->shared().id;
   }
 
-  void stop_instance(uint64_t instance, double timeout_s) {
-    if (auto control = try_instance(instance)) control->stop(timeout_s);
+  void stop_instance(uint64_t instance, double timeout_s, const std::string& reason) {
+    if (reason != "drain" && reason != "replaced") {
+      throw std::invalid_argument("reason is \"" + reason + "\"; use drain or replaced");
+    }
+    auto event = reason == "drain" ? session::Event::kDrainDeadline : session::Event::kReplaced;
+    if (auto control = try_instance(instance)) control->stop(timeout_s, event);
   }
 
   void kill_instance(uint64_t instance, const std::string& reason) {
@@ -248,20 +259,29 @@ class ServerImpl : public session::GrantSink {
     shard.post([&shard, call, error] { shard.admin().finish(call, error); });
   }
 
-  void drain(double timeout_s) {
+  void drain(double timeout_s, bool stay) {
     plane_.health.set("", grpc::Serving::kNotServing);
     {
       std::lock_guard lock(mutex_);
       if (shards_to_drain_ == 0) shards_to_drain_ = plane_.shards.size();
-      for (const auto& [key, engine] : engines_) {
-        plane_.health.set(key.first, grpc::Serving::kNotServing);
-      }
+      plane_.is_draining = true;
+      for (const auto& [id, engine] : engines_) plane_.note_health(*engine);
     }
     auto wait_ns = static_cast<int64_t>(std::clamp(timeout_s, 0.0, 1e6) * 1e9);
     int64_t deadline = EventLoop::clock_ns() + wait_ns;
     for (auto& shard : plane_.shards) {
-      shard->post([one = shard.get(), deadline] { one->drain(deadline); });
+      shard->post([one = shard.get(), deadline, stay] {
+        stay ? one->refuse_sessions(deadline) : one->drain(deadline);
+      });
     }
+  }
+
+  void undrain() {
+    plane_.is_draining = false;
+    for (auto& shard : plane_.shards) shard->call([&] { shard->undrain(); });
+    std::lock_guard lock(mutex_);
+    shards_to_drain_ = 0;
+    for (const auto& [id, engine] : engines_) plane_.note_health(*engine);
   }
 
   void close_now() {
@@ -283,9 +303,10 @@ class ServerImpl : public session::GrantSink {
       for (const auto& [id, control] : instances_) {
         out.instances.push_back(instance_row(control->shared()));
       }
-      for (const auto& [key, engine] : engines_) out.engines.push_back(engine_row(*engine));
+      for (const auto& [id, engine] : engines_) out.engines.push_back(engine_row(*engine));
     }
     sums_.add_to(out, plane_.shards);
+    retired_.add_to(out);
     return out;
   }
 
@@ -335,6 +356,7 @@ class ServerImpl : public session::GrantSink {
                                               "stopped"};
     InstanceStatistics row;
     row.instance = shared.id;
+    row.engine_id = shared.engine->id;
     row.engine = shared.engine->name;
     row.version = shared.engine->version;
     row.state = kStates[static_cast<size_t>(shared.state.load())];
@@ -356,18 +378,26 @@ class ServerImpl : public session::GrantSink {
     gone_.notify_all();
   }
 
-  bool has_engine(const std::string& name) const {
+  // Health speaks of names: of those that are routed.
+  void note_routes(const Changes& changes) {
     std::lock_guard lock(mutex_);
-    auto next = engines_.lower_bound({name, ""});
-    return next != engines_.end() && next->first.first == name;
+    for (auto& [id, engine] : engines_) {
+      auto named = changes.routes.find(engine->name);
+      if (named == changes.routes.end()) continue;
+      engine->is_routed = std::any_of(named->second.begin(), named->second.end(),
+                                      [id = id](const auto& one) { return one.engine == id; });
+    }
+    for (const auto& [name, targets] : changes.routes) {
+      if (targets.empty()) plane_.health.set(name, grpc::Serving::kServiceUnknown);
+    }
+    for (auto& [id, engine] : engines_) plane_.note_health(*engine);
   }
 
-  std::shared_ptr<EngineShared> find_engine(const std::string& name,
-                                            const std::string& version) const {
+  std::shared_ptr<EngineShared> find_engine(uint32_t id) const {
     std::lock_guard lock(mutex_);
-    auto found = engines_.find({name, version});
+    auto found = engines_.find(id);
     if (found != engines_.end()) return found->second;
-    throw std::invalid_argument("no engine " + name + " " + version + "; add_engine comes first");
+    throw std::invalid_argument("no engine " + std::to_string(id) + "; add_engine comes first");
   }
 
   std::shared_ptr<InstanceControl> try_instance(uint64_t id) const {
@@ -383,7 +413,7 @@ class ServerImpl : public session::GrantSink {
 
   mutable std::mutex mutex_;
   std::condition_variable gone_;
-  std::map<std::pair<std::string, std::string>, std::shared_ptr<EngineShared>> engines_;
+  std::map<session::EngineId, std::shared_ptr<EngineShared>> engines_;
   // Links on the shards refer to these: they go after the shards.
   std::map<session::InstanceId, std::shared_ptr<InstanceControl>> instances_;
   session::EngineId last_engine_ = 0;
@@ -391,6 +421,7 @@ class ServerImpl : public session::GrantSink {
   size_t shards_to_drain_ = 0;
   bool is_running_ = false;
   ShardSums sums_;
+  RetiredSums retired_;
   Plane plane_;
 };
 
@@ -410,23 +441,24 @@ std::string Server::listen(const std::string& address, const std::string& tag,
 void Server::set_tls(const std::shared_ptr<const grpc::TlsContext>& tls) {
   impl_->set_tls(tls);
 }
-void Server::add_engine(const std::string& name, const std::string& version,
-                        EngineOptions options) {
-  impl_->add_engine(name, version, std::move(options));
+uint32_t Server::add_engine(const std::string& name, const std::string& version,
+                            EngineOptions options) {
+  return impl_->add_engine(name, version, std::move(options));
 }
-void Server::update_engine(const std::string& name, const std::string& version,
-                           EngineOptions options) {
-  impl_->update_engine(name, version, std::move(options));
+void Server::update_engine(uint32_t engine, EngineOptions options) {
+  impl_->update_engine(engine, std::move(options));
 }
-void Server::remove_engine(const std::string& name, const std::string& version) {
-  impl_->remove_engine(name, version);
+void Server::remove_engine(uint32_t engine) {
+  impl_->remove_engine(engine);
 }
-EngineOptions Server::engine_options(const std::string& name, const std::string& version) const {
-  return impl_->engine_options(name, version);
+EngineOptions Server::engine_options(uint32_t engine) const {
+  return impl_->engine_options(engine);
 }
-InstanceSeed Server::prepare_instance(const std::string& engine, const std::string& version,
-                                      uint32_t index) {
-  return impl_->prepare_instance(engine, version, index);
+void Server::apply(Changes changes) {
+  impl_->apply(std::move(changes));
+}
+InstanceSeed Server::prepare_instance(uint32_t engine, uint32_t index) {
+  return impl_->prepare_instance(engine, index);
 }
 void Server::attach_instance(uint64_t instance, int pid) {
   impl_->attach_instance(instance, pid);
@@ -434,12 +466,11 @@ void Server::attach_instance(uint64_t instance, int pid) {
 void Server::abandon_instance(uint64_t instance) {
   impl_->abandon_instance(instance);
 }
-uint64_t Server::start_inline(const std::string& engine, const std::string& version, uint32_t index,
-                              const std::string& path) {
-  return impl_->start_inline(engine, version, index, path);
+uint64_t Server::start_inline(uint32_t engine, uint32_t index, const std::string& path) {
+  return impl_->start_inline(engine, index, path);
 }
-void Server::stop_instance(uint64_t instance, double timeout_s) {
-  impl_->stop_instance(instance, timeout_s);
+void Server::stop_instance(uint64_t instance, double timeout_s, const std::string& reason) {
+  impl_->stop_instance(instance, timeout_s, reason);
 }
 void Server::kill_instance(uint64_t instance, const std::string& reason) {
   impl_->kill_instance(instance, reason);
@@ -463,8 +494,11 @@ void Server::set_serving(const std::string& name, bool is_serving) {
   impl_->plane().health.set(name,
                             is_serving ? grpc::Serving::kServing : grpc::Serving::kNotServing);
 }
-void Server::drain(double timeout_s) {
-  impl_->drain(timeout_s);
+void Server::drain(double timeout_s, bool stay) {
+  impl_->drain(timeout_s, stay);
+}
+void Server::undrain() {
+  impl_->undrain();
 }
 void Server::close_now() {
   impl_->close_now();

@@ -38,6 +38,7 @@ struct HistogramSnapshot {
 };
 
 struct EngineStatistics {
+  uint32_t engine = 0;  // 0: of those that have ended
   std::string name, version;
   std::vector<std::pair<std::string, uint64_t>> counters;
   std::vector<std::pair<std::string, HistogramSnapshot>> histograms;
@@ -46,6 +47,7 @@ struct EngineStatistics {
 
 struct InstanceStatistics {
   uint64_t instance = 0;
+  uint32_t engine_id = 0;
   std::string engine, version, state;
   uint32_t index = 0;
   int pid = 0;
@@ -78,21 +80,23 @@ class Server {
   // New connections of the public listener use `tls`; live ones keep theirs.
   void set_tls(const std::shared_ptr<const grpc::TlsContext>& tls);
 
-  // Throw std::invalid_argument for a name that exists, or that does not.
-  void add_engine(const std::string& name, const std::string& version, EngineOptions options);
-  void update_engine(const std::string& name, const std::string& version, EngineOptions options);
-  void remove_engine(const std::string& name, const std::string& version);
-  EngineOptions engine_options(const std::string& name, const std::string& version) const;
+  // The engine's id. Several of one name and version may exist: a new one beside the old. It gets
+  // sessions once a route leads to it. The others throw std::invalid_argument for an unknown id.
+  uint32_t add_engine(const std::string& name, const std::string& version, EngineOptions options);
+  void update_engine(uint32_t engine, EngineOptions options);
+  void remove_engine(uint32_t engine);
+  EngineOptions engine_options(uint32_t engine) const;
+  // Takes effect on each shard in one turn, for sessions opened later; returns when it has.
+  void apply(Changes changes);
 
-  InstanceSeed prepare_instance(const std::string& engine, const std::string& version,
-                                uint32_t index);
+  InstanceSeed prepare_instance(uint32_t engine, uint32_t index);
   void attach_instance(uint64_t instance, int pid);
   // Forgets a prepared instance whose process could not be started.
   void abandon_instance(uint64_t instance);
-  uint64_t start_inline(const std::string& engine, const std::string& version, uint32_t index,
-                        const std::string& path);
-  // No new work; waits for open sessions up to the timeout, then FINI, then the process is killed.
-  void stop_instance(uint64_t instance, double timeout_s);
+  uint64_t start_inline(uint32_t engine, uint32_t index, const std::string& path);
+  // No new work; waits for open sessions up to the timeout, closes the rest with `reason` (drain or
+  // replaced), then FINI, then the process is killed.
+  void stop_instance(uint64_t instance, double timeout_s, const std::string& reason);
   void kill_instance(uint64_t instance, const std::string& reason);
   // Sends the new configuration to a ready instance; an "instance_updated" event follows.
   void update_instance(uint64_t instance, const std::string& config_json);
@@ -104,8 +108,9 @@ class Server {
 
   void set_serving(const std::string& name, bool is_serving);
   // Refuses new work; sessions still open after `timeout_s` close with reason drain; a "drained"
-  // event follows when none is left.
-  void drain(double timeout_s);
+  // event follows when none is left. With `stay` connections go on, and undrain() ends it.
+  void drain(double timeout_s, bool stay = false);
+  void undrain();
   void close_now();
 
   Statistics statistics() const;

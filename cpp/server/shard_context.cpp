@@ -29,6 +29,7 @@ ShardContext::ShardContext(uint32_t index, Plane& plane)
       core_(index, *this),
       timer_([this] { core_.advance(loop_.now_ns()); }),
       admin_(index, loop_, plane),
+      routes_(loop_),
       before_([this] { before_grpc(); }),
       after_([this] { after_grpc(); }) {
   admission_ = std::make_unique<Admission>(*this);
@@ -148,7 +149,6 @@ void ShardContext::add_engine(std::shared_ptr<EngineShared> engine, const Engine
   entry->options = options;
   entry->facts = facts;
   core_.add_engine(entry->shared->id, entry->shared->pool, to_session_options(options));
-  by_name_[entry->shared->name].push_back(entry.get());
   engines_.push_back(std::move(entry));
 }
 
@@ -166,22 +166,16 @@ void ShardContext::set_facts(session::EngineId id, const EngineFacts& facts) {
 void ShardContext::remove_engine(session::EngineId id) {
   EngineEntry* entry = find_engine(id);
   if (entry == nullptr) return;
-  auto named = by_name_.find(entry->shared->name);
-  std::erase(named->second, entry);
-  if (named->second.empty()) by_name_.erase(named);
   std::erase_if(engines_, [&](const auto& one) { return one.get() == entry; });
   core_.remove_engine(id);
 }
 
-EngineEntry* ShardContext::find_engine(std::string_view name, std::string_view version) {
-  auto named = by_name_.find(name);
-  if (named == by_name_.end()) return nullptr;
-  for (EngineEntry* entry : named->second) {
-    if (version.empty() ? entry->options.is_default : entry->shared->version == version) {
-      return entry;
-    }
-  }
-  return version.empty() ? named->second.front() : nullptr;
+void ShardContext::apply(const Changes& changes) {
+  core_.set_now(loop_.now_ns());
+  for (const auto& [id, options] : changes.options) update_engine(id, options);
+  for (const auto& [name, targets] : changes.routes) routes_.set(name, targets);
+  for (const auto& [name, wait_ms] : changes.hold) routes_.hold(name, wait_ms * 1'000'000);
+  routes_.release();
 }
 
 EngineEntry* ShardContext::find_engine(session::EngineId id) {
@@ -219,6 +213,7 @@ void ShardContext::on_kill_instance(session::InstanceId instance) {
 
 void ShardContext::drain(int64_t deadline_ns) {
   core_.set_now(loop_.now_ns());
+  is_server_drained_ = false;
   core_.drain(deadline_ns);
   // Calls that the core closes at the deadline still get their final message out.
   constexpr int64_t kGraceNs = 1'000'000'000;
@@ -226,6 +221,17 @@ void ShardContext::drain(int64_t deadline_ns) {
     is_server_drained_ = true;
     note_drained();
   });
+}
+
+void ShardContext::refuse_sessions(int64_t deadline_ns) {
+  core_.set_now(loop_.now_ns());
+  is_server_drained_ = true;
+  core_.drain(deadline_ns);
+}
+
+void ShardContext::undrain() {
+  is_server_drained_ = is_core_drained_ = false;
+  core_.undrain();
 }
 
 void ShardContext::on_drained() {

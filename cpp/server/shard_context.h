@@ -20,6 +20,7 @@
 #include "server/instance_link.h"
 #include "server/plane.h"
 #include "server/result_writer.h"
+#include "server/route_table.h"
 #include "session/shard.h"
 
 namespace loader::server {
@@ -65,6 +66,7 @@ class ShardContext : private session::ShardEvents {
   ResultWriter& writer() { return writer_; }
   AdminDesk& admin() { return admin_; }
   Admission& admission() { return *admission_; }
+  RouteTable& routes() { return routes_; }
 
   // ---- engines
   void add_engine(std::shared_ptr<EngineShared> engine, const EngineOptions& options,
@@ -72,8 +74,8 @@ class ShardContext : private session::ShardEvents {
   void update_engine(session::EngineId id, const EngineOptions& options);
   void set_facts(session::EngineId id, const EngineFacts& facts);
   void remove_engine(session::EngineId id);
-  // Empty version: the default. Null: unknown.
-  EngineEntry* find_engine(std::string_view name, std::string_view version);
+  // All of it in one turn of the loop.
+  void apply(const Changes& changes);
   EngineEntry* find_engine(session::EngineId id);
   const std::vector<std::unique_ptr<EngineEntry>>& engines() const { return engines_; }
 
@@ -89,6 +91,9 @@ class ShardContext : private session::ShardEvents {
   const std::map<ErrorCode, uint64_t>& refusals() const { return refusals_; }
 
   void drain(int64_t deadline_ns);
+  // Refuses new sessions and lets connections be; until undrain().
+  void refuse_sessions(int64_t deadline_ns);
+  void undrain();
   std::function<void(session::InstanceId, session::SessionId)> on_hung;
   std::function<void(session::InstanceId)> on_kill;
   std::function<void(uint32_t shard)> on_drained_fully;
@@ -118,17 +123,13 @@ class ShardContext : private session::ShardEvents {
   EventLoop loop_;
   session::Shard core_;
   std::vector<std::unique_ptr<EngineEntry>> engines_;
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
-  };
-  std::unordered_map<std::string, std::vector<EngineEntry*>, Hash, std::equal_to<>> by_name_;
   std::unordered_map<session::InstanceId, std::shared_ptr<InstanceLink>> links_;
   std::vector<session::InstanceId> dirty_, flushing_;
   std::vector<session::Grant> grants_, granting_;
   std::map<ErrorCode, uint64_t> refusals_;
   Timer timer_;
   AdminDesk admin_;
+  RouteTable routes_;
   ResultWriter writer_;
   std::unique_ptr<Admission> admission_;
   Hook before_;

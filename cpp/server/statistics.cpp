@@ -51,6 +51,7 @@ void add(EngineStatistics& out, const char* name, const session::Histogram& hist
 
 EngineStatistics read_engine(const EngineEntry& entry, const session::EngineCounters& c) {
   EngineStatistics engine;
+  engine.engine = entry.shared->id;
   engine.name = entry.shared->name;
   engine.version = entry.shared->version;
   Counters& counters = engine.counters;
@@ -98,7 +99,7 @@ void add(Statistics& sum, const Statistics& part) {
   add(sum.refusals, part.refusals);
   for (EngineStatistics& known : sum.engines) {
     for (const EngineStatistics& engine : part.engines) {
-      if (engine.name == known.name && engine.version == known.version) add(known, engine);
+      if (engine.engine == known.engine) add(known, engine);
     }
   }
   for (InstanceStatistics& known : sum.instances) {
@@ -119,6 +120,7 @@ double seconds(int64_t ns) {
 
 EngineStatistics engine_row(const EngineShared& engine) {
   EngineStatistics row;
+  row.engine = engine.id;
   row.name = engine.name;
   row.version = engine.version;
   session::SlotPoolState pool = engine.pool->state();
@@ -163,6 +165,22 @@ void ShardSums::add_to(Statistics& out, const Shards& shards) {
     add(out, newest_[i]);
   }
   add(out.counters, "shards_silent", silent);
+}
+
+void RetiredSums::add(const Statistics& part, uint32_t engine) {
+  std::lock_guard lock(mutex_);
+  for (const EngineStatistics& row : part.engines) {
+    if (row.engine != engine) continue;
+    EngineStatistics& sum = sums_[{row.name, row.version}];
+    sum.name = row.name;
+    sum.version = row.version;
+    loader::server::add(sum, row);
+  }
+}
+
+void RetiredSums::add_to(Statistics& out) const {
+  std::lock_guard lock(mutex_);
+  for (const auto& [key, sum] : sums_) out.engines.push_back(sum);
 }
 
 std::vector<SessionInfo> read_sessions(ShardContext& shard, const std::string& engine) {

@@ -4,7 +4,9 @@
 
 #include <chrono>
 #include <future>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -52,6 +54,18 @@ class ShardSums {
 
  private:
   std::vector<Statistics> newest_;  // by shard
+};
+
+// What engines counted that have been removed: a counter never goes back. By name and version.
+class RetiredSums {
+ public:
+  // Takes the rows of `engine` out of one shard's part.
+  void add(const Statistics& part, uint32_t engine);
+  void add_to(Statistics& out) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::pair<std::string, std::string>, EngineStatistics> sums_;
 };
 
 // What all shards share of an engine: slots, queue, instances.

@@ -347,6 +347,11 @@ void Shard::drain(int64_t deadline_ns) {
   impl_->drain_ns = deadline_ns;
 }
 
+void Shard::undrain() {
+  impl_->is_draining = impl_->is_drained_said = false;
+  impl_->drain_ns = kNever;
+}
+
 bool Shard::is_draining() const {
   return impl_->is_draining;
 }

@@ -147,6 +147,8 @@ class Shard {
   bool kick(SessionId id, std::string_view message);
   // No new sessions; those left get drain_deadline at that time. on_drained when none is left.
   void drain(int64_t deadline_ns);
+  // New sessions are taken again.
+  void undrain();
   bool is_draining() const;
   // Raises an outside closer (drain_deadline, replaced, kicked) for the sessions of an engine, of
   // an instance, or of all.

@@ -91,12 +91,21 @@ INSTANCE_GAUGES = {
 }
 
 SUPERVISOR_METRICS: dict[str, Metric] = {
-    "engine_state": Metric(Kind.GAUGE, ("engine", "state"), "1 for the state an engine is in."),
-    "instance_restarts": Metric(Kind.COUNTER, ("engine", "instance"), "Restarts of an instance."),
+    "engine_state": Metric(Kind.GAUGE, ("engine", "version", "state"), "1 for the state an engine is in."),
+    "engine_weight": _engine(Kind.GAUGE, "Share of new sessions; 0 while none are routed to it."),
+    "center_reachable": _whole(Kind.GAUGE, "0 while the config center does not answer."),
+    "registry_reachable": _whole(
+        Kind.GAUGE, "0 while the registry does not answer; 1 also where there is none."
+    ),
+    "revision_info": Metric(
+        Kind.GAUGE, ("revision",), "1 for the revision of the configuration that serves."
+    ),
+    "rollouts": Metric(Kind.COUNTER, ("state",), "Revisions by what became of them."),
+    "instance_restarts": Metric(Kind.COUNTER, ("engine", "version", "instance"), "Restarts of an instance."),
     "instance_rss_bytes": Metric(
-        Kind.GAUGE, ("engine", "instance"), "Resident memory of an instance's process."
+        Kind.GAUGE, ("engine", "version", "instance"), "Resident memory of an instance's process."
     ),
     "output_dropped_bytes": Metric(
-        Kind.COUNTER, ("engine", "instance"), "Engine output over the limit, not logged."
+        Kind.COUNTER, ("engine", "version", "instance"), "Engine output over the limit, not logged."
     ),
 }

@@ -5,7 +5,8 @@ Counts nothing itself. Names and texts are in metric_table.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -24,12 +25,33 @@ ENGINE_STATES = ("starting", "ready", "degraded", "failed", "draining", "stopped
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class ConfiguredNode(Protocol):
+    """What the loader itself tells of its configuration."""
+
+    @property
+    def revision(self) -> str:
+        """The revision that serves."""
+
+    @property
+    def rollout_counts(self) -> Mapping[str, int]:
+        """How many revisions ended in each state."""
+
+    @property
+    def is_center_reachable(self) -> bool:
+        """The config center answers."""
+
+    @property
+    def is_registry_reachable(self) -> bool:
+        """The registry answers, or there is none."""
+
+
 class CoreCollector:
     """A prometheus-client collector over one data plane and its supervisor."""
 
-    def __init__(self, core: Server, supervisor: Supervisor) -> None:
+    def __init__(self, core: Server, supervisor: Supervisor, node: ConfiguredNode) -> None:
         self._core = core
         self._supervisor = supervisor
+        self._node = node
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, from one snapshot."""
@@ -37,52 +59,72 @@ class CoreCollector:
         for name, value in statistics["counters"].items():
             yield _plain(name, value)
         yield _refusals(statistics["refusals"])
-        yield from _engine_counters(statistics["engines"])
-        yield from _engine_histograms(statistics["engines"])
-        yield _closed(statistics["engines"])
+        engines = by_version(statistics["engines"])
+        yield from _engine_counters(engines)
+        yield from _engine_histograms(engines)
+        yield _closed(engines)
         yield from self._instances(statistics["instances"])
         yield from self._states()
+        yield from self._configuration()
 
     def _instances(self, rows: list[dict[str, Any]]) -> Iterator[Metric]:
         labels = ["engine", "version", "instance"]
         for key, text in INSTANCE_GAUGES.items():
             family = GaugeMetricFamily(f"loader_instance_{key}", text, labels=labels)
             for row in rows:
-                family.add_metric([row["engine"], row["version"], str(row["index"])], row[key])
+                label = self._instance_label(row["engine_id"], row["index"])
+                family.add_metric([row["engine"], row["version"], label], row[key])
             yield family
 
+    def _configuration(self) -> Iterator[Metric]:
+        node = self._node
+        yield _gauge("center_reachable", float(node.is_center_reachable))
+        yield _gauge("registry_reachable", float(node.is_registry_reachable))
+        info = GaugeMetricFamily("loader_revision_info", _help("revision_info"), labels=["revision"])
+        info.add_metric([node.revision], 1)
+        rollouts = CounterMetricFamily("loader_rollouts", _help("rollouts"), labels=["state"])
+        for state, count in node.rollout_counts.items():
+            rollouts.add_metric([state], count)
+        yield from (info, rollouts)
+
+    def _instance_label(self, engine_id: int, index: int) -> str:
+        """An instance that leaves while another of the same version serves has a label of its own."""
+        is_leaving = any(one.is_leaving for one in self._supervisor.deployments if one.id == engine_id)
+        return f"{index}-leaving-{engine_id}" if is_leaving else str(index)
+
     def _states(self) -> Iterator[Metric]:
+        engine, instance = ["engine", "version"], ["engine", "version", "instance"]
         state = GaugeMetricFamily(
-            "loader_engine_state", "1 for the state an engine is in.", labels=["engine", "state"]
+            "loader_engine_state", "1 for the state an engine is in.", labels=[*engine, "state"]
         )
+        weight = GaugeMetricFamily("loader_engine_weight", _help("engine_weight"), labels=engine)
         restarts = CounterMetricFamily(
-            "loader_instance_restarts", "Restarts of an instance.", labels=["engine", "instance"]
+            "loader_instance_restarts", "Restarts of an instance.", labels=instance
         )
         rss = GaugeMetricFamily(
-            "loader_instance_rss_bytes",
-            "Resident memory of an instance's process.",
-            labels=["engine", "instance"],
+            "loader_instance_rss_bytes", "Resident memory of an instance's process.", labels=instance
         )
         dropped = CounterMetricFamily(
-            "loader_output_dropped_bytes",
-            "Engine output over the limit, not logged.",
-            labels=["engine", "instance"],
+            "loader_output_dropped_bytes", "Engine output over the limit, not logged.", labels=instance
         )
-        for name, engine in self._supervisor.engines.items():
-            for known in ENGINE_STATES:
-                state.add_metric([name, known], float(engine.state == known))
-            for instance in engine.instances:
-                labels = [name, str(instance.index)]
-                restarts.add_metric(labels, instance.restarts)
-                rss.add_metric(labels, instance.process.rss_bytes() if instance.process else 0)
-                dropped.add_metric(labels, instance.output_dropped_bytes)
-        yield from (state, restarts, rss, dropped)
+        for one in sorted(self._supervisor.deployments, key=lambda one: one.is_leaving):
+            labels = [one.spec.name, one.spec.version]
+            if not one.is_leaving:
+                for known in ENGINE_STATES:
+                    state.add_metric([*labels, known], float(one.state == known))
+                weight.add_metric(labels, float(one.spec.config.weight if one.is_routed else 0))
+            for each in one.instances:
+                whole = [*labels, self._instance_label(one.id, each.index)]
+                restarts.add_metric(whole, each.restarts)
+                rss.add_metric(whole, each.process.rss_bytes() if each.process else 0)
+                dropped.add_metric(whole, each.output_dropped_bytes)
+        yield from (state, weight, restarts, rss, dropped)
 
 
-def exposition(core: Server, supervisor: Supervisor) -> bytes:
+def exposition(core: Server, supervisor: Supervisor, node: ConfiguredNode) -> bytes:
     """The text of /metrics."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(CoreCollector(core, supervisor))
+    registry.register(CoreCollector(core, supervisor, node))
     return generate_latest(registry)
 
 
@@ -91,13 +133,36 @@ def flat_statistics(statistics: Mapping[str, Any]) -> dict[str, float]:
     values = {f"loader_{name}": float(value) for name, value in statistics["counters"].items()}
     for error, value in statistics["refusals"].items():
         values[f'loader_refusals{{error="{error}"}}'] = float(value)
-    for engine in statistics["engines"]:
+    for engine in by_version(statistics["engines"]):
         label = f'engine="{engine["name"]}",version="{engine["version"]}"'
         for name, value in engine["counters"].items():
             values[f"loader_{name}{{{label}}}"] = float(value)
         for reason, value in engine["closed"].items():
             values[f'loader_sessions_closed{{{label},reason="{reason}"}}'] = float(value)
     return values
+
+
+def by_version(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each version of each engine: what serves, leaves and has ended counts together."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        key = (row["name"], row["version"])
+        if key in merged:
+            _add(merged[key], row)
+        else:
+            merged[key] = copy.deepcopy(row)
+    return list(merged.values())
+
+
+def _add(total: dict[str, Any], row: Mapping[str, Any]) -> None:
+    for part in ("counters", "closed"):
+        for name, value in row[part].items():
+            total[part][name] = total[part].get(name, 0) + value
+    for name, histogram in row["histograms"].items():
+        known = total["histograms"].setdefault(name, {**histogram, "buckets": [], "sum": 0.0})
+        buckets = known["buckets"] or [0] * len(histogram["buckets"])
+        known["buckets"] = [a + b for a, b in zip(buckets, histogram["buckets"], strict=True)]
+        known["sum"] += histogram["sum"]
 
 
 def _help(name: str) -> str:
@@ -107,6 +172,10 @@ def _help(name: str) -> str:
 
 def _is_gauge(name: str) -> bool:
     return name in METRICS and METRICS[name].kind is Kind.GAUGE
+
+
+def _gauge(name: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"loader_{name}", _help(name), value=value)
 
 
 def _plain(name: str, value: float) -> Metric:

@@ -5,8 +5,7 @@ Knows the supervisor and the data plane's counters; refuses to know gRPC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loader.admin.metrics import flat_statistics
 from loader.errors import InvalidArgumentError, UnknownSessionError, UnsupportedError
@@ -16,37 +15,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loader._core import Server
-    from loader.engine.supervisor import Engine, Supervisor
+    from loader.engine.deployment import Deployment
+    from loader.engine.revisions import RolloutRecord
+    from loader.engine.supervisor import Supervisor
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutRecord:
-    """What became of one revision of the configuration."""
+class Node(Protocol):
+    """The loader itself, as far as administration asks for it."""
 
-    revision: str
-    state: str
-    error: str = ""
+    @property
+    def node(self) -> str:
+        """Its name."""
+
+    @property
+    def revision(self) -> str:
+        """The revision that serves."""
+
+    @property
+    def records(self) -> list[RolloutRecord]:
+        """What became of revisions, newest first."""
+
+    @property
+    def is_draining(self) -> bool:
+        """It takes no new work."""
+
+    def drain(self, timeout_s: float | None, *, stay: bool) -> int:
+        """Starts a drain; the sessions still open."""
+
+    def undrain(self) -> None:
+        """Takes new work again."""
 
 
 class AdminService:
     """Answers the unary methods of AdminService."""
 
-    def __init__(
-        self,
-        core: Server,
-        supervisor: Supervisor,
-        drain: Callable[[float | None], int],
-        rollouts: Callable[[], list[RolloutRecord]],
-    ) -> None:
+    def __init__(self, core: Server, supervisor: Supervisor, node: Node) -> None:
         self._core = core
         self._supervisor = supervisor
-        self._drain = drain
-        self._rollouts = rollouts
+        self._node = node
         self._methods: dict[str, Callable[[bytes], Any]] = {
             "ListEngines": self._list_engines,
             "ListSessions": self._list_sessions,
             "GetStatistics": self._get_statistics,
             "Drain": self._start_drain,
+            "Undrain": self._end_drain,
             "KillSession": self._kill_session,
             "ListRollouts": self._list_rollouts,
         }
@@ -59,22 +71,43 @@ class AdminService:
         return bytes(answer(request).SerializeToString())
 
     def _list_engines(self, _: bytes) -> admin_pb2.ListEnginesResponse:
-        sampled = {row["instance"]: row for row in self._core.statistics()["instances"]}
-        engines = [self._engine_status(engine, sampled) for engine in self._supervisor.engines.values()]
-        return admin_pb2.ListEnginesResponse(engines=engines)
+        statistics = self._core.statistics()
+        sampled = {row["instance"]: row for row in statistics["instances"]}
+        closed = {row["engine_id"]: row for row in statistics["engines"]}
+        records = self._node.records
+        return admin_pb2.ListEnginesResponse(
+            engines=[
+                self._engine_status(one, sampled, closed.get(one.id, {}))
+                for one in self._supervisor.deployments
+            ],
+            node=self._node.node,
+            revision=self._node.revision,
+            revision_state=records[0].state.value if records else "",
+            is_draining=self._node.is_draining,
+        )
 
-    def _engine_status(self, engine: Engine, sampled: dict[int, Any]) -> admin_pb2.EngineStatus:
-        spec = engine.spec
-        status = admin_pb2.EngineStatus(error=engine.error)
+    def _engine_status(
+        self, deployment: Deployment, sampled: dict[int, Any], counted: dict[str, Any]
+    ) -> admin_pb2.EngineStatus:
+        spec = deployment.spec
+        status = admin_pb2.EngineStatus(
+            error=deployment.error,
+            weight=spec.config.weight,
+            labels=spec.config.labels,
+            capabilities=spec.config.capabilities,
+            is_routed=deployment.is_routed,
+            closed=counted.get("closed", {}),
+            open_sessions=int(counted.get("counters", {}).get("sessions_open", 0)),
+        )
         status.description.CopyFrom(
             loader_pb2.EngineDescription(
                 name=spec.name,
                 version=spec.version,
-                state=engine.state,
+                state=deployment.state,
                 slots=spec.config.slots * spec.config.instances,
             )
         )
-        for instance in engine.instances:
+        for instance in deployment.instances:
             row = sampled.get(instance.handle, {}) if instance.handle is not None else {}
             status.instances.add(
                 index=instance.index,
@@ -93,7 +126,11 @@ class AdminService:
         response = admin_pb2.ListSessionsResponse()
         for row in self._core.sessions(asked.engine):
             status = response.sessions.add(
-                session_id=row["session_id"], engine=row["engine"], state=row["state"], peer=row["peer"]
+                session_id=row["session_id"],
+                engine=row["engine"],
+                state=row["state"],
+                peer=row["peer"],
+                version=row["version"],
             )
             for field in status.statistics.DESCRIPTOR.fields:
                 if field.name in row:
@@ -107,8 +144,12 @@ class AdminService:
         asked = admin_pb2.DrainRequest.FromString(request)
         if asked.timeout_s < 0:
             raise InvalidArgumentError(f"timeout_s is {asked.timeout_s}: give 0 or more seconds")
-        open_sessions = self._drain(asked.timeout_s if asked.HasField("timeout_s") else None)
-        return admin_pb2.DrainResponse(open_sessions=open_sessions)
+        timeout_s = asked.timeout_s if asked.HasField("timeout_s") else None
+        return admin_pb2.DrainResponse(open_sessions=self._node.drain(timeout_s, stay=asked.stay))
+
+    def _end_drain(self, _: bytes) -> admin_pb2.UndrainResponse:
+        self._node.undrain()
+        return admin_pb2.UndrainResponse()
 
     def _kill_session(self, request: bytes) -> admin_pb2.KillSessionResponse:
         asked = admin_pb2.KillSessionRequest.FromString(request)
@@ -120,6 +161,14 @@ class AdminService:
 
     def _list_rollouts(self, _: bytes) -> admin_pb2.ListRolloutsResponse:
         rows = [
-            admin_pb2.Rollout(revision=r.revision, state=r.state, error=r.error) for r in self._rollouts()
+            admin_pb2.Rollout(
+                revision=one.revision,
+                state=one.state.value,
+                error=one.error,
+                time_s=one.time_s,
+                duration_s=one.duration_s,
+                steps=one.steps,
+            )
+            for one in self._node.records
         ]
         return admin_pb2.ListRolloutsResponse(rollouts=rows)

@@ -1,5 +1,40 @@
-"""Where the service's configuration lives. Here: the file itself, watched."""
+"""Where the service's configuration lives: files, or Consul. One protocol: load, watch, put, acknowledge, history."""
 
-from loader.center.file import FileCenter, Revision
+from __future__ import annotations
 
-__all__ = ["FileCenter", "Revision"]
+from typing import TYPE_CHECKING
+
+from loader.center.cache import RevisionCache
+from loader.center.protocol import (
+    Acknowledgement,
+    AckState,
+    Center,
+    Document,
+    HistoryEntry,
+    Revision,
+)
+
+if TYPE_CHECKING:
+    from loader.consul_link import ConsulAccess
+
+__all__ = [
+    "AckState",
+    "Acknowledgement",
+    "Center",
+    "Document",
+    "HistoryEntry",
+    "Revision",
+    "RevisionCache",
+    "open_center",
+]
+
+
+def open_center(url: str, access: ConsulAccess) -> Center:
+    """The center at an URL: `file:PATH` or `consul://HOST:PORT/PREFIX`. Raises: BadConfigError."""
+    if url.startswith("file:"):
+        from loader.center.file import FileCenter
+
+        return FileCenter(url)
+    from loader.center.consul import ConsulCenter
+
+    return ConsulCenter(url, access)

@@ -1,91 +1,288 @@
-"""The embedded config center: one file, watched; its revision is a digest of its bytes.
+"""A config center on disk: one file with what it includes, or a directory of files; watched.
 
-Knows files and no configuration keys. Survives editors that replace the file and ConfigMaps that swap links.
+What nodes say and what once was lies in `.loader/` beside them. Knows files and no configuration keys but `include`.
+Survives editors that replace files and ConfigMaps that swap links.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
+import fcntl
 import logging
-from dataclasses import dataclass
+import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.errors import BadConfigError
+import yaml
+
+from loader.center.protocol import Acknowledgement, Document, HistoryEntry, Revision
+from loader.center.values import (
+    HISTORY_KEPT,
+    ROOT,
+    acknowledgement_from,
+    acknowledgement_text,
+    history_from,
+    history_text,
+    revision_of,
+    with_changes,
+)
+from loader.errors import BadConfigError, ConflictError, LoaderError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
 logger = logging.getLogger(__name__)
 
 DEBOUNCE_MS = 50
 LOOK_MS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """One text of the configuration."""
-
-    name: str
-    text: str
+LOCK_S = 5.0
+STEADY_S = 0.02
+MOST_INCLUDED = 64
+SUFFIXES = (".yaml", ".yml")
 
 
 class FileCenter:
-    """The configuration in one file."""
+    """The configuration in a file or a directory."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._current = ""
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._path = Path(url.removeprefix("file:")).absolute()
+        self._is_directory = self._path.is_dir()
+        self._folder = self._path if self._is_directory else self._path.parent
+        self._root = ROOT if self._is_directory else self._path.name
+        self._state = self._folder / ".loader" / ("" if self._is_directory else self._root)
+        self._is_told = False
 
-    def load(self) -> Revision:
-        """What the file says now. Raises: BadConfigError when it cannot be read."""
-        try:
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise BadConfigError(f"{self.path}: cannot be read: {error.strerror}: check --config") from None
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise BadConfigError(
-                f"{self.path}: is not UTF-8 text: {error.reason} at byte {error.start}"
-            ) from None
-        self._current = hashlib.sha256(data).hexdigest()[:12]
-        return Revision(self._current, text)
+    def origin_of(self, name: str) -> str:
+        """The path."""
+        return str(self._folder / name)
 
-    async def watch(self, stop: asyncio.Event) -> AsyncIterator[Revision]:
-        """Each further revision, until `stop` is set. A file that is gone for a moment is waited for."""
+    async def load(self) -> Revision:
+        """What the files say now. Raises: BadConfigError when one cannot be read."""
+        return await asyncio.to_thread(self._load)
+
+    async def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
+        """As Center.watch. A file that is gone for a moment is waited for."""
         # The folder is watched, not the file: the file's inode changes with most ways of writing it.
         from watchfiles import awatch
 
-        folder = self.path.absolute().parent
-        before = self._current
+        stop = asyncio.Event()
         # A look each second, too: a change between load() and the first watch would not be told.
         changes = awatch(
-            folder,
+            self._folder,
             stop_event=stop,
+            watch_filter=lambda _, path: ".loader" not in Path(path).parts,
             debounce=DEBOUNCE_MS,
             step=DEBOUNCE_MS,
-            recursive=False,
+            recursive=self._is_directory,
             rust_timeout=LOOK_MS,
             yield_on_timeout=True,
         )
-        async for _ in changes:
-            try:
-                revision = self.load()
-            except BadConfigError as error:
-                if before:
-                    logger.warning(
-                        "configuration unreadable", extra={"file": str(self.path), "error": str(error)}
-                    )
-                before = ""  # once; and the same text again is news after that
-                continue
-            if revision.name != before:
-                before = revision.name
-                yield revision
+        told = ""
+        try:
+            async for _ in changes:
+                try:
+                    revision = await self._steady()
+                except BadConfigError as error:
+                    if told != error.message:
+                        yield error
+                    known, told = "", error.message
+                    continue
+                told = ""
+                if revision.name != known:
+                    known = revision.name
+                    yield revision
+        finally:
+            stop.set()
+            await changes.aclose()
 
-    def acknowledge(self, revision: str, state: str, error: str = "") -> None:
-        """Says what became of a revision: a file has no place to write it to but the log."""
-        level = logging.WARNING if error else logging.INFO
-        fields = {"file": str(self.path), "revision": revision, "state": state, "error": error}
-        logger.log(level, "configuration acknowledged", extra=fields)
+    async def put(
+        self, documents: Sequence[Document], expected: str, author: str, message: str = ""
+    ) -> Revision:
+        """As Center.put. Raises: ConflictError, BadConfigError."""
+        return await asyncio.to_thread(self._put, documents, expected, author, message)
+
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """As Center.acknowledge; in a folder that cannot be written it goes to the log only."""
+        name = f"acknowledgements/{acknowledgement.node}.json"
+        await asyncio.to_thread(self._note, name, acknowledgement_text(acknowledgement))
+
+    async def acknowledgements(self) -> list[Acknowledgement]:
+        """As Center.acknowledgements."""
+        texts = await asyncio.to_thread(self._notes, "acknowledgements")
+        return [one for text in texts if (one := acknowledgement_from(text))]
+
+    async def history(self) -> list[HistoryEntry]:
+        """As Center.history."""
+        texts = await asyncio.to_thread(self._notes, "history")
+        return [one for text in reversed(texts) if (one := history_from(text))]
+
+    async def record(self, revision: Revision, author: str) -> None:
+        """As Center.record."""
+        await asyncio.to_thread(self._record, revision, history_text(revision, author, "seen"), is_new=False)
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    # ---- documents
+
+    async def _steady(self) -> Revision:
+        """What the files say, once two looks agree: a file may be half written."""
+        before = await self.load()
+        for _ in range(10):
+            await asyncio.sleep(STEADY_S)
+            now = await self.load()
+            if now == before:
+                return now
+            before = now
+        return before
+
+    def _load(self) -> Revision:
+        documents = self._all() if self._is_directory else self._included()
+        found = revision_of(documents, self._root)
+        if found is None:
+            raise BadConfigError(f"{self._folder}: has no {self._root}: put the configuration there")
+        return found
+
+    def _all(self) -> list[Document]:
+        """Every document of the directory. Hidden folders are skipped: a ConfigMap keeps its past in them."""
+        out = []
+        for path in sorted(self._folder.rglob("*")):
+            name = path.relative_to(self._folder)
+            if path.suffix in SUFFIXES and not any(part.startswith(".") for part in name.parts):
+                out.append(Document(name.as_posix(), self._text(path)))
+        return out
+
+    def _included(self) -> list[Document]:
+        """The file and everything that it includes, at any depth."""
+        found: dict[str, Document] = {}
+        waiting = [self._root]
+        while waiting and len(found) < MOST_INCLUDED:
+            name = waiting.pop(0)
+            if name not in found:
+                path = self._folder / name
+                if name != self._root and not path.is_file():
+                    continue  # whoever reads the documents says which line asks for it
+                found[name] = Document(name, self._text(path))
+                waiting += _includes(name, found[name].text)
+        return list(found.values())
+
+    def _text(self, path: Path) -> str:
+        try:
+            return path.read_bytes().decode()
+        except OSError as error:
+            raise BadConfigError(
+                f"{path}: cannot be read: {error.strerror}: check its path and mode"
+            ) from None
+        except UnicodeDecodeError as error:
+            raise BadConfigError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+    def _put(self, documents: Sequence[Document], expected: str, author: str, message: str) -> Revision:
+        with self._locked():
+            held = self._load() if (self._folder / self._root).exists() else None
+            if (held.name if held else "") != expected:
+                raise ConflictError(
+                    f"{self.url}: holds {held.name if held else 'nothing'}, not {expected or 'nothing'}: read it again"
+                )
+            wanted = with_changes(held, documents, self._root)
+            # The root last: what it includes is there when it is read.
+            for one in sorted(documents, key=lambda one: one.name == self._root):
+                self._write(one)
+        self._record(wanted, history_text(wanted, author, message), is_new=True)
+        return wanted
+
+    def _write(self, document: Document) -> None:
+        path = (self._folder / document.name).resolve()
+        if not path.is_relative_to(self._folder.resolve()):
+            raise BadConfigError(f"{document.name}: is outside of {self._folder}: give a name inside it")
+        try:
+            if document.text:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _replace(path, document.text)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BadConfigError(f"{path}: cannot be written: {error.strerror}: check its mode") from None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Among those who put; an editor takes no lock."""
+        try:
+            self._make_state()
+            with (self._state / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # held for the writing of a few small files
+                yield
+        except PermissionError as error:
+            raise BadConfigError(
+                f"{self._folder}: cannot be written: {error.strerror}: check its mode"
+            ) from None
+
+    # ---- what nodes say, and what once was
+
+    def _record(self, revision: Revision, text: str, *, is_new: bool) -> None:
+        folder = self._state / "history"
+        known = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        same = [path for path in known if path.stem.endswith(f"-{revision.name}")]
+        if same and not is_new:
+            return
+        for path in [*same, *known[: max(0, len(known) + 1 - HISTORY_KEPT)]]:
+            path.unlink(missing_ok=True)
+        number = int(known[-1].stem.partition("-")[0]) + 1 if known else 1
+        self._note(f"history/{number:08d}-{revision.name}.json", text)
+
+    def _note(self, name: str, text: str) -> None:
+        path = self._state / name
+        try:
+            self._make_state()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, text)
+        except OSError as error:
+            if (
+                not self._is_told
+            ):  # a ConfigMap cannot be written: the log and AdminService tell it all the same
+                logger.info("the center is read-only", extra={"file": str(path), "error": error.strerror})
+            self._is_told = True
+
+    def _notes(self, kind: str) -> list[str]:
+        folder = self._state / kind
+        out = []
+        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                out.append(path.read_text())
+        return out
+
+    def _make_state(self) -> None:
+        self._state.mkdir(parents=True, exist_ok=True)
+        ignore = self._folder / ".loader" / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+
+
+def _includes(name: str, text: str) -> list[str]:
+    """The documents that one asks for; nothing where it is not to be understood: reading it says why."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return []
+    found = values.get("include") if isinstance(values, dict) else None
+    names = [found] if isinstance(found, str) else found if isinstance(found, list) else []
+    folder = Path(name).parent
+    return [os.path.normpath(folder / one) for one in names if isinstance(one, str)]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes beside and renames: nobody ever reads half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        mode = path.stat().st_mode if path.exists() else 0o644
+        Path(name).chmod(mode & 0o777)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -28,9 +27,12 @@ valid; 4 an address cannot be bound; 5 a second signal cut open sessions."""
 def main(
     context: typer.Context,
     config: Annotated[
-        Optional[Path],  # noqa: UP045 - typer reads the annotation
-        typer.Option(help="Serve the engines of this file; it is watched for changes.", show_default=False),
-    ] = None,
+        str,
+        typer.Option(
+            metavar="FILE|URL",
+            help="Serve the engines of this file, directory or center; watched for changes.",
+        ),
+    ] = "",
     grpc: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="gRPC address; port 0 picks a free one.")
     ] = "",
@@ -44,7 +46,7 @@ def main(
     """
     if context.invoked_subcommand is not None:
         return
-    if config is None:
+    if not config:
         raise typer.BadParameter("give --config FILE to serve, or a command: see --help")
     check_addresses(grpc, http)
     from loader.app import Settings, serve

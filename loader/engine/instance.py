@@ -42,13 +42,19 @@ _RUNNING = (InstanceState.STARTING, InstanceState.READY, InstanceState.DRAINING)
 class Instance:
     """One instance. `spawn()` needs no event loop, so that hosts start before it does; `watch()` does."""
 
-    def __init__(self, core: Server, spec: EngineSpec, index: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, core: Server, spec: EngineSpec, engine: int, index: int, on_change: Callable[[], None]
+    ) -> None:
         self.spec = spec
+        self.engine = engine  # the data plane's number of the deployment
         self.index = index
         self.state = InstanceState.STARTING
         self.handle: int | None = None
         self.restarts = 0
         self.has_update = False  # takes a changed `config` without being replaced
+        self.has_fixed_slots = False  # takes a changed `slots` only by being replaced
+        self.failed_at = ""  # load, init, warm_up or health: the stage that failed last
+        self._updates: list[asyncio.Future[str]] = []
         self.has_settled = False  # ready once, or failed once: what the start of the loader waits for
         self._dropped_bytes = 0
         self.process: HostProcess | None = None
@@ -85,11 +91,10 @@ class Instance:
 
     def spawn(self) -> None:
         """Starts the process, or the inline host. Only on the main thread."""
-        name, version = self.spec.name, self.spec.version
         if self.spec.is_inline:
             self._spawn_inline()
             return
-        seed = self._core.prepare_instance(name, version, self.index)
+        seed = self._core.prepare_instance(self.engine, self.index)
         self.handle = seed["instance"]
         try:
             self.process = HostProcess(self.spec, self.index, seed["arguments"], seed["fds"])
@@ -103,7 +108,7 @@ class Instance:
     def _spawn_inline(self) -> None:
         entry = str(self.spec.manifest.entry)
         try:
-            self.handle = self._core.start_inline(self.spec.name, self.spec.version, self.index, entry)
+            self.handle = self._core.start_inline(self.engine, self.index, entry)
         except RuntimeError as error:  # the library cannot be loaded; watch() ends the instance
             self.handle = None
             self._told = str(error)
@@ -118,9 +123,11 @@ class Instance:
 
     # ---- what the data plane says
 
-    def became_ready(self, has_update: bool) -> None:
+    def became_ready(self, *, has_update: bool, has_fixed_slots: bool) -> None:
         self._cancel_timers()
         self.has_update = has_update
+        self.has_fixed_slots = has_fixed_slots
+        self.failed_at = ""
         if self.state is InstanceState.STARTING:
             self._told = self._how = ""
             logger.info("instance ready", extra=self.fields)
@@ -147,10 +154,27 @@ class Instance:
                 self._cancel_timers()
                 self._give_up()
 
+    def updated(self, refusal: str) -> None:
+        """The answer to the oldest update; empty: taken."""
+        if self._updates:
+            answer = self._updates.pop(0)
+            if not answer.done():
+                answer.set_result(refusal)
+
     # ---- what the supervisor wants
 
-    def stop(self, timeout_s: float) -> None:
-        """Ends the instance when its sessions have ended; `stopped` is set then."""
+    def update(self, config_json: str) -> asyncio.Future[str]:
+        """Hands a changed `config` to the running wrapper; the future gives its refusal, or an empty text."""
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        if self.handle is None or self.state is not InstanceState.READY:
+            answer.set_result("")  # the next process begins with the new configuration
+            return answer
+        self._updates.append(answer)
+        self._core.update_instance(self.handle, config_json)
+        return answer
+
+    def stop(self, timeout_s: float, reason: str) -> None:
+        """Ends the instance when its sessions have ended, or are closed with `reason`; `stopped` is set then."""
         self._is_stopping = True
         self._cancel_timers()
         if self.handle is None or self.state in (
@@ -161,7 +185,7 @@ class Instance:
             self._enter(InstanceState.STOPPED)
             return
         self._enter(InstanceState.DRAINING)
-        self._core.stop_instance(self.handle, timeout_s)
+        self._core.stop_instance(self.handle, timeout_s, reason)
 
     def kill(self) -> None:
         """Ends the process group now."""
@@ -221,6 +245,8 @@ class Instance:
     def _ended(self) -> None:
         """What follows an end: stopped, a restart after a wait, or giving up."""
         self._cancel_timers()
+        while self._updates:
+            self.updated(self.error or "the process ended")
         self.has_settled = True
         if self._is_stopping:
             self._enter(InstanceState.STOPPED)

@@ -1,103 +1,121 @@
-"""Every engine's instances: started in parallel, watched, restarted, measured, stopped.
+"""Every deployment of this loader and its hosts: started in parallel, watched, restarted, measured, ended.
 
-Knows instances and the data plane's events about them; refuses to know admin, HTTP and files.
+Knows deployments and the data plane's events about them; refuses to know revisions, admin, HTTP and files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from loader.engine.instance import Instance, InstanceState
+from loader.engine.deployment import FINI_S, Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from loader._core import Server
-    from loader.config.schema import EngineConfig
+    from loader.config import DeploymentKey
+    from loader.engine.instance import Instance
     from loader.engine.spec import EngineSpec
 
 logger = logging.getLogger(__name__)
 
 MEMORY_PERIOD_S = 0.25
-FINI_S = 10.0
 PERMANENT = ("BAD_WRAPPER",)  # another start cannot help
 
 
-class Engine:
-    """One engine: its spec and its instances."""
-
-    def __init__(self, spec: EngineSpec) -> None:
-        self.spec = spec
-        self.instances: list[Instance] = []
-        self.is_draining = False
-
-    @property
-    def state(self) -> str:
-        """As EngineDescription.state of loader.v1."""
-        states = {instance.state for instance in self.instances}
-        if self.is_draining or InstanceState.DRAINING in states:
-            return "draining"
-        if states == {InstanceState.READY}:
-            return "ready"
-        for state, name in (
-            (InstanceState.READY, "degraded"),
-            (InstanceState.STARTING, "starting"),
-            (InstanceState.BACKOFF, "starting"),
-            (InstanceState.FAILED, "failed"),
-        ):
-            if state in states:
-                return name
-        return "stopped"
-
-    @property
-    def is_ready(self) -> bool:
-        return any(instance.state is InstanceState.READY for instance in self.instances)
-
-    @property
-    def has_update(self) -> bool:
-        """A changed `config` reaches every instance live."""
-        return bool(self.instances) and all(instance.has_update for instance in self.instances)
-
-    @property
-    def error(self) -> str:
-        return next((i.error for i in self.instances if i.error and i.state is not InstanceState.READY), "")
-
-
 class Supervisor:
-    """Owns the engines. `spawn()` comes first and needs no event loop; then `start()`, and `stop()`."""
+    """Owns the deployments. `spawn()` comes first and needs no event loop; then `start()`, and `stop()`."""
 
-    def __init__(
-        self, core: Server, specs: Iterable[EngineSpec], on_change: Callable[[Engine], None]
-    ) -> None:
+    def __init__(self, core: Server, on_change: Callable[[Deployment], None]) -> None:
         self._core = core
         self._on_change = on_change
-        self.engines = {spec.name: Engine(spec) for spec in specs}
-        self._settled = asyncio.Event()
+        self._deployments: list[Deployment] = []
+        self._leaving: dict[Deployment, asyncio.Task[None]] = {}
         self._memory_task: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
 
-    def spawn(self) -> None:
-        """Starts every host. On the main thread; returns before any of them is ready."""
-        for engine in self.engines.values():
-            spec = engine.spec
-            self._core.add_engine(spec.name, spec.version, spec.core_options())
-            for index in range(spec.config.instances):
-                instance = Instance(self._core, spec, index, lambda engine=engine: self._changed(engine))  # type: ignore[misc]
-                engine.instances.append(instance)
-                instance.spawn()
+    @property
+    def deployments(self) -> list[Deployment]:
+        """All of them: those that serve, start and leave."""
+        return list(self._deployments)
+
+    @property
+    def serving(self) -> dict[DeploymentKey, Deployment]:
+        """Those that get new sessions."""
+        return {one.key: one for one in self._deployments if one.is_routed}
+
+    # ---- the first configuration
+
+    def spawn(self, specs: Iterable[EngineSpec]) -> None:
+        """Starts and routes the first deployments. On the main thread; returns before any is ready."""
+        for spec in specs:
+            self._add(spec).spawn()
+        self.route({}, self._deployments)
 
     def start(self) -> None:
         """Watches what spawn() started; inside the event loop."""
         loop = asyncio.get_running_loop()
-        for instance in self._instances():
-            instance.watch(loop)
+        for deployment in self._deployments:
+            deployment.watch(loop)
         self._memory_task = loop.create_task(self._watch_memory())
 
     async def settled(self) -> None:
         """Returns when every instance has been ready, or has failed, once."""
         await self._settled.wait()
+
+    # ---- while it runs
+
+    def launch(self, spec: EngineSpec) -> Deployment:
+        """Starts a deployment that no session reaches yet."""
+        deployment = self._add(spec)
+        deployment.spawn()
+        deployment.watch(asyncio.get_running_loop())
+        return deployment
+
+    def route(
+        self,
+        live: Mapping[Deployment, EngineSpec],
+        routed: Iterable[Deployment],
+        *,
+        hold: Mapping[str, int] | None = None,
+    ) -> None:
+        """From now on `routed` get the new sessions, and the live keys of `live` count: all in one step.
+
+        Sessions for the names in `hold` wait for the next route, at most so many milliseconds.
+        """
+        wanted = list(routed)
+        for deployment, spec in live.items():
+            deployment.adopt(spec)
+        routes: dict[str, list[dict[str, Any]]] = {one.spec.name: [] for one in self._deployments}
+        for one in wanted:
+            config = one.spec.config
+            routes[one.spec.name].append(
+                {
+                    "engine": one.id,
+                    "weight": config.weight,
+                    "labels": config.labels,
+                    "capabilities": config.capabilities,
+                }
+            )
+        holds = dict(hold or {})
+        self._core.apply(
+            {
+                "options": {one.id: spec.core_options() for one, spec in live.items()},
+                "routes": {name: rows for name, rows in routes.items() if name not in holds},
+                "hold": holds,
+            }
+        )
+        for one in self._deployments:
+            one.is_routed = one in wanted
+
+    def retire(self, deployment: Deployment, timeout_s: float, reason: str) -> asyncio.Task[None]:
+        """Ends a deployment in the background; the task is done when its hosts are gone."""
+        deployment.is_routed = False
+        task = asyncio.get_running_loop().create_task(self._retire(deployment, timeout_s, reason))
+        self._leaving[deployment] = task
+        return task
 
     def on_event(self, event: Mapping[str, object]) -> None:
         """One event of the data plane about an instance; others are ignored."""
@@ -106,68 +124,69 @@ class Supervisor:
         if instance is None:
             return
         if kind == "instance_ready":
-            instance.became_ready(bool(event.get("has_update")))
+            instance.became_ready(
+                has_update=bool(event.get("has_update")), has_fixed_slots=bool(event.get("slots_fixed"))
+            )
         elif kind == "host_hung":
             logger.error("instance hung", extra={**instance.fields, "reason": _reason(event)})
             instance.hung(_reason(event))
         elif kind in ("host_died", "instance_failed", "instance_stopped"):
+            instance.failed_at = str(event.get("stage", ""))
             instance.gone(_reason(event), is_permanent=event.get("name") in PERMANENT)
+        elif kind == "instance_updated":
+            instance.updated("")
         elif kind == "instance_update_failed":
-            logger.error("live update refused", extra={**instance.fields, "reason": _reason(event)})
+            logger.warning("update refused", extra={**instance.fields, "reason": _reason(event)})
+            instance.updated(_reason(event) or "no reason given")
 
-    def update(self, engines: Mapping[str, EngineConfig]) -> None:
-        """Applies the live and per-session keys of new configurations of the same engines."""
-        for name, config in engines.items():
-            engine = self.engines[name]
-            if engine.spec.config == config:
-                continue
-            is_updated = engine.spec.config.config != config.config
-            engine.spec = replace(engine.spec, config=config)
-            for instance in engine.instances:
-                instance.spec = engine.spec
-            options = engine.spec.core_options()
-            self._core.update_engine(name, engine.spec.version, options)
-            for instance in engine.instances if is_updated else ():
-                if instance.handle is not None and instance.state is InstanceState.READY:
-                    self._core.update_instance(instance.handle, str(options["config_json"]))
+    # ---- the end
 
     async def stop(self, timeout_s: float = FINI_S) -> None:
         """Ends every host: fini, then the process; what has not ended after the time is killed."""
         if self._memory_task is not None:
             self._memory_task.cancel()
-        instances = list(self._instances())
-        for instance in instances:
-            instance.stop(timeout_s)
-        waits = [asyncio.ensure_future(instance.stopped.wait()) for instance in instances]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=timeout_s + 1)
-            if late:
-                self.kill()
-                await asyncio.wait(late, timeout=2)
-            for wait in waits:
-                wait.cancel()
+        for task in self._leaving.values():
+            task.cancel()
+        await asyncio.gather(*(one.end(timeout_s, "drain") for one in self._deployments))
 
     def kill(self) -> None:
         """Ends every host's process group now."""
-        for instance in self._instances():
-            instance.kill()
+        for deployment in self._deployments:
+            deployment.kill()
 
-    def _instances(self) -> list[Instance]:
-        return [instance for engine in self.engines.values() for instance in engine.instances]
+    # ---- inside
+
+    def _add(self, spec: EngineSpec) -> Deployment:
+        deployment = Deployment(self._core, spec, self._changed)
+        self._deployments.append(deployment)
+        return deployment
+
+    async def _retire(self, deployment: Deployment, timeout_s: float, reason: str) -> None:
+        try:
+            await deployment.end(timeout_s, reason)
+        finally:
+            self._leaving.pop(deployment, None)
+        self._deployments.remove(deployment)
+        deployment.remove()
+        fields = {"engine": str(deployment.key), "rss_bytes_returned": deployment.rss_bytes}
+        logger.info("deployment ended", extra=fields)
+        self._on_change(deployment)
 
     def _find(self, handle: object) -> Instance | None:
-        return next((i for i in self._instances() if handle is not None and i.handle == handle), None)
+        instances = (i for one in self._deployments for i in one.instances)
+        return next((i for i in instances if handle is not None and i.handle == handle), None)
 
-    def _changed(self, engine: Engine) -> None:
-        if all(instance.has_settled for instance in self._instances()):
+    def _changed(self, deployment: Deployment) -> None:
+        if all(one.has_settled for one in self._deployments):
             self._settled.set()
-        self._on_change(engine)
+        self._on_change(deployment)
 
     async def _watch_memory(self) -> None:
         while True:
             await asyncio.sleep(MEMORY_PERIOD_S)  # a sampling period, not a wait for something
-            for instance in self._instances():
-                instance.check_memory()
+            for deployment in self._deployments:
+                for instance in deployment.instances:
+                    instance.check_memory()
 
 
 def _reason(event: Mapping[str, object]) -> str:

@@ -46,16 +46,6 @@ struct Slow {
 namespace loader::server {
 namespace {
 
-// The first engine has the number 1; until a moment ago engines were named instead.
-template <class AnyServer>
-InstanceSeed prepare(AnyServer& server, uint32_t index) {
-  if constexpr (requires { server.prepare_instance(1u, index); }) {
-    return server.prepare_instance(1u, index);
-  } else {
-    return server.prepare_instance("echo", "1", index);
-  }
-}
-
 // A real loader-host with the seed's descriptors, leading its own process group.
 pid_t spawn(const InstanceSeed& seed) {
   std::vector<std::string> words = {LOADER_HOST};
@@ -103,8 +93,8 @@ TEST(InstanceStart, InitWaitsForTheLinksOfAllShards) {
   EngineOptions engine;
   engine.directory = std::filesystem::path(ECHO_LIBRARY).parent_path();
   engine.entry = std::filesystem::path(ECHO_LIBRARY).filename();
-  server.add_engine("echo", "1", engine);
-  const InstanceSeed seed = prepare(server, 0);
+  const uint32_t added = server.add_engine("echo", "1", engine);
+  const InstanceSeed seed = server.prepare_instance(added, 0);
   const pid_t pid = spawn(seed);
   {
     Slow slow;

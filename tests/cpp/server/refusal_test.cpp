@@ -70,6 +70,7 @@ struct Scene {
     facts.schema = Schema::parse("");
     shard().add_engine(std::make_shared<EngineShared>(1, "echo", "1", options, sink), options,
                        facts);
+    shard().routes().set("echo", {{1, "1", 100, {}, {}}});
   }
   ShardContext& shard() { return *plane.shards[0]; }
 

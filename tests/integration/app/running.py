@@ -163,6 +163,23 @@ class Session:
     def wait_opened(self) -> None:
         self.session_id = next(self.call).opened.session_id
 
+    def write(self, text: str) -> None:
+        """One frame with one text item."""
+        item = frame_pb2.Item(key="text", type=frame_pb2.ITEM_TYPE_TEXT, data=text.encode())
+        self.say(loader_pb2.SessionRequest(frame=frame_pb2.Frame(items=[item])))
+
+    def result(self) -> str:
+        """The first item of the next result."""
+        for response in self.call:
+            if response.HasField("result"):
+                return bytes(response.result.items[0].data).decode()
+        raise AssertionError("the stream ended without a result")
+
+    def end(self) -> Any:
+        """Ends the input; the Final message."""
+        self.say(loader_pb2.SessionRequest(end=loader_pb2.End()))
+        return self.final()
+
     def final(self) -> Any:
         """The Final message; results before it are passed over."""
         try:

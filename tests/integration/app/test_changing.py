@@ -1,4 +1,4 @@
-"""A changed file: live keys apply at once, what asks for replacement is refused and says so."""
+"""A changed file: live keys apply at once, new instances replace old ones, what cannot be is refused."""
 
 from __future__ import annotations
 
@@ -39,15 +39,30 @@ def test_a_live_key_applies_to_a_running_instance(start: Start, wrapper: Write) 
     held.call.cancel()
 
 
-def test_a_replacement_is_refused_and_says_so(start: Start, wrapper: Write) -> None:
+def test_a_replacement_leaves_open_sessions_where_they_are(start: Start, wrapper: Write) -> None:
+    """New instances serve new sessions; an open one finishes on the old process, which ends then."""
+    config = f"engines: {{echo: {{wrapper: {wrapper('echo')}, slots: 1}}}}"
+    running = start(config)
+    session = running.open_session("echo")
+    before = running.instance("echo").pid
+    running.file.write_text(config.replace("slots: 1", "slots: 9, instances: 2"))
+    until(lambda: rollouts(running)[0] == ("applied", "") and len(rollouts(running)) == 2, "it was applied")
+    assert running.echo("echo") == "hello"
+    assert before in {host.pid for host in running.hosts()}
+    session.write("still here")
+    assert session.result() == "still here"
+    session.end()
+    until(lambda: before not in {host.pid for host in running.hosts()}, "the old process ended")
+    assert len(running.hosts()) == 2
+
+
+def test_a_key_of_the_loader_itself_is_refused_whole(start: Start, wrapper: Write) -> None:
     """Nothing of the revision applies; the reason names the key."""
     config = f"engines: {{echo: {{wrapper: {wrapper('echo')}, slots: 1}}}}"
     running = start(config)
-    running.file.write_text(config.replace("slots: 1", "slots: 9, instances: 2"))
-    until(lambda: len(rollouts(running)) == 2, "the change was seen")
-    state, error = rollouts(running)[0]
-    assert state == "refused"
-    assert "engines.echo.instances: 1 → 2" in error
+    running.file.write_text(config.replace("slots: 1", "slots: 9") + "\nbusy_poll_us: 5\n")
+    until(lambda: rollouts(running)[0][0] == "refused", "the change was seen")
+    assert "busy_poll_us: 0 → 5 takes a restart" in rollouts(running)[0][1]
     assert running.instance("echo").slots == 1
 
 

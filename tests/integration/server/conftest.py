@@ -39,11 +39,16 @@ class Plane:
     def add_echo(self, **options: Any) -> int:
         folder = WRAPPERS / "echo_c"
         base = {"slots": 8, "directory": str(folder), "entry": "wrapper.so", "language": "native"}
-        self.core.add_engine("echo", "1", base | options)
+        self.add_engine(base | options)
         return self.start_host()
 
+    def add_engine(self, options: dict[str, Any]) -> None:
+        """The engine `echo`, routed, without a host."""
+        self.engine = self.core.add_engine("echo", "1", options)
+        self.core.apply({"routes": {"echo": [{"engine": self.engine}]}})
+
     def start_host(self) -> int:
-        seed = self.core.prepare_instance("echo", "1", len(self.processes))
+        seed = self.core.prepare_instance(self.engine, len(self.processes))
         process = subprocess.Popen(
             [str(HOST), *seed["arguments"]], pass_fds=seed["fds"], start_new_session=True
         )

@@ -98,14 +98,14 @@ def expected(method: str, name: str, reason: int) -> Refused:
         ({"engine": "nobody"}, "UNKNOWN_ENGINE"),
         ({"version": "7"}, "UNKNOWN_ENGINE"),
         ({"engine": ""}, "INVALID_ARGUMENT"),
-        ({"engine": "", "selector": {"language": "de"}}, "UNSUPPORTED"),
+        ({"engine": "", "selector": {"language": "de"}}, "UNKNOWN_ENGINE"),
         ({"parameters": {"rate": "10"}}, "INVALID_ARGUMENT"),
         ({"parameters": {"speed": "1"}}, "INVALID_ARGUMENT"),
     ],
 )
 def test_what_cannot_begin_is_refused(plane: Any, method: str, fields: dict[str, Any], name: str) -> None:
     """Reason `refused`, counted by its error; no session and no exec was ever there."""
-    plane.core.add_engine("echo", "1", {"declaration_json": json.dumps(DECLARED)})
+    plane.add_engine({"declaration_json": json.dumps(DECLARED)})
     assert refused(plane, method, **fields) == expected(method, name, loader_pb2.CLOSE_REASON_REFUSED)
     assert counted(plane) == ({name: 1}, {})
 
@@ -135,7 +135,7 @@ def full_queue(plane: Any, method: str) -> Refused:
 
 
 def no_instance(plane: Any, method: str) -> Refused:
-    plane.core.add_engine("echo", "1", {"admission_wait_ms": 50})
+    plane.add_engine({"admission_wait_ms": 50})
     return refused(plane, method)
 
 
@@ -162,7 +162,7 @@ def test_what_gets_no_slot_ends_by_admission(
 def test_a_deadline_in_the_queue_ends_by_deadline(plane_with: Any, method: str) -> None:
     """Told by the loader itself, whose limit is shorter than the client's patience."""
     plane = plane_with(max_deadline_ms=100)
-    plane.core.add_engine("echo", "1", {"admission_wait_ms": 60_000})
+    plane.add_engine({"admission_wait_ms": 60_000})
     result = refused(plane, method)
     assert result == expected(method, "DEADLINE_EXCEEDED", loader_pb2.CLOSE_REASON_DEADLINE)
     assert counted(plane) == ({}, {"deadline": 1})

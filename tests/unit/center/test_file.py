@@ -1,83 +1,182 @@
-"""The embedded config center: revisions by content, each change seen once."""
+"""A center of files: revisions by content, each change seen once, whatever way it was written."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from loader.center import FileCenter
-from loader.errors import BadConfigError
+from loader.center import Acknowledgement, AckState, Document, RevisionCache
+from loader.center.file import FileCenter
+from loader.errors import BadConfigError, ConflictError, LoaderError
 
-LIMIT_S = 10
+LIMIT_S = 20
 
 
-async def next_revision(center: FileCenter, change: object) -> str:
-    """The text of the first revision after `change()` has run."""
-    stop = asyncio.Event()
-    revisions = center.watch(stop)
-    async with asyncio.timeout(LIMIT_S):
-        waiting = asyncio.ensure_future(anext(revisions))
+def open_file(path: Path) -> FileCenter:
+    return FileCenter(f"file:{path}")
+
+
+def load(path: Path) -> dict[str, str]:
+    """Name → text, the root first."""
+    return {one.name: one.text for one in asyncio.run(open_file(path).load()).documents}
+
+
+async def next_news(center: FileCenter, change: Callable[[], object]) -> dict[str, str] | str:
+    """What the watch tells first after `change()`: documents, or an error's message."""
+    known = (await center.load()).name
+    async with contextlib.aclosing(center.watch(known)) as news, asyncio.timeout(LIMIT_S):
+        waiting = asyncio.ensure_future(anext(news))
         await asyncio.sleep(0)
-        change()  # type: ignore[operator]
-        text = (await waiting).text
-    stop.set()
-    await revisions.aclose()
-    return text
+        change()
+        item = await waiting
+    return item.message if isinstance(item, LoaderError) else {one.name: one.text for one in item.documents}
 
 
-def test_equal_text_is_the_same_revision(tmp_path: Path) -> None:
-    """A revision names content, not time."""
-    file = tmp_path / "c.yaml"
-    file.write_text("a")
-    first = FileCenter(file).load()
-    file.write_text("b")
-    second = FileCenter(file).load()
-    file.write_text("a")
-    assert first == FileCenter(file).load() != second
+def test_equal_texts_are_the_same_revision(tmp_path: Path) -> None:
+    """A revision names content: neither time nor place."""
+    names = []
+    for folder, text in (("one", "a: 1"), ("two", "a: 2"), ("three", "a: 1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "c.yaml").write_text(text)
+        names.append(asyncio.run(open_file(tmp_path / folder / "c.yaml").load()).name)
+    assert names[0] == names[2] != names[1]
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
-    """The error names the file and the option."""
-    with pytest.raises(BadConfigError, match="--config"):
-        FileCenter(tmp_path / "none.yaml").load()
+    """The error names the file."""
+    with pytest.raises(BadConfigError, match=r"none\.yaml: cannot be read"):
+        load(tmp_path / "none.yaml")
+
+
+def test_a_file_brings_what_it_includes(tmp_path: Path) -> None:
+    """At any depth, relative to the including one; what is missing is the reader's business."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "c.yaml").write_text("include: [shared/a.yaml, none.yaml]")
+    (tmp_path / "shared" / "a.yaml").write_text("include: b.yaml")
+    (tmp_path / "shared" / "b.yaml").write_text("x: 1")
+    (tmp_path / "other.yaml").write_text("x: 2")
+    assert list(load(tmp_path / "c.yaml")) == ["c.yaml", "shared/a.yaml", "shared/b.yaml"]
+
+
+def test_a_directory_is_all_its_documents(tmp_path: Path) -> None:
+    """Hidden folders, such as a ConfigMap's past, do not count; without a root it says which is missing."""
+    (tmp_path / "a.yaml").write_text("x: 1")
+    with pytest.raises(BadConfigError, match=r"has no service\.yaml"):
+        load(tmp_path)
+    (tmp_path / "service.yaml").write_text("include: a.yaml")
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..2026" / "a.yaml").write_text("x: 0")
+    assert list(load(tmp_path)) == ["service.yaml", "a.yaml"]
 
 
 def test_a_write_in_place_is_seen(tmp_path: Path) -> None:
     """The new text comes as a revision."""
     file = tmp_path / "c.yaml"
     file.write_text("a")
-    center = FileCenter(file)
-    center.load()
-    assert asyncio.run(next_revision(center, lambda: file.write_text("b"))) == "b"
+    assert asyncio.run(next_news(open_file(file), lambda: file.write_text("b"))) == {"c.yaml": "b"}
 
 
 def test_a_replaced_file_is_seen(tmp_path: Path) -> None:
     """Editors write a new file and rename it."""
-    file = tmp_path / "c.yaml"
+    file, new = tmp_path / "c.yaml", tmp_path / "c.tmp"
     file.write_text("a")
-    center = FileCenter(file)
-    center.load()
-    new = tmp_path / "c.tmp"
     new.write_text("b")
-    assert asyncio.run(next_revision(center, lambda: new.rename(file))) == "b"
+    assert asyncio.run(next_news(open_file(file), lambda: new.rename(file))) == {"c.yaml": "b"}
+
+
+def test_a_change_of_an_included_file_is_seen(tmp_path: Path) -> None:
+    """Defaults shared by services are part of the revision."""
+    (tmp_path / "c.yaml").write_text("include: d.yaml")
+    (tmp_path / "d.yaml").write_text("x: 1")
+    news = asyncio.run(
+        next_news(open_file(tmp_path / "c.yaml"), lambda: (tmp_path / "d.yaml").write_text("x: 2"))
+    )
+    assert news == {"c.yaml": "include: d.yaml", "d.yaml": "x: 2"}
 
 
 def test_a_swapped_config_map_is_seen(tmp_path: Path) -> None:
-    """Kubernetes swaps the link `..data` that the file is reached through."""
+    """Kubernetes swaps the link `..data` that every file is reached through."""
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "c.yaml").write_text(name)
-    data = tmp_path / "..data"
-    data.symlink_to("one")
-    file = tmp_path / "c.yaml"
-    file.symlink_to("..data/c.yaml")
-    center = FileCenter(file)
-    center.load()
+        (tmp_path / f"..{name}").mkdir()
+        (tmp_path / f"..{name}" / "service.yaml").write_text(name)
+    (tmp_path / "..data").symlink_to("..one")
+    (tmp_path / "service.yaml").symlink_to("..data/service.yaml")
 
     def swap() -> None:
-        (tmp_path / "..new").symlink_to("two")
-        (tmp_path / "..new").rename(data)
+        (tmp_path / "..new").symlink_to("..two")
+        (tmp_path / "..new").rename(tmp_path / "..data")
 
-    assert asyncio.run(next_revision(center, swap)) == "two"
+    assert asyncio.run(next_news(open_file(tmp_path), swap)) == {"service.yaml": "two"}
+
+
+def test_a_file_that_is_gone_is_told_once_and_waited_for(tmp_path: Path) -> None:
+    """Trouble is told, and the same text is news after it."""
+    file = tmp_path / "c.yaml"
+    file.write_text("a")
+
+    async def scenario() -> None:
+        center = open_file(file)
+        known = (await center.load()).name
+        async with contextlib.aclosing(center.watch(known)) as news, asyncio.timeout(LIMIT_S):
+            waiting = asyncio.ensure_future(anext(news))
+            await asyncio.sleep(0)
+            file.unlink()
+            assert isinstance(await waiting, BadConfigError)
+            file.write_text("a")
+            back = await anext(news)
+            assert not isinstance(back, LoaderError)
+            assert back.root.text == "a"
+
+    asyncio.run(scenario())
+
+
+def test_a_folder_that_cannot_be_written_is_a_center_all_the_same(tmp_path: Path) -> None:
+    """A ConfigMap takes no acknowledgements: they are left out."""
+    (tmp_path / ".loader").write_text("a file where a folder would be")
+    (tmp_path / "c.yaml").write_text("a")
+
+    async def scenario() -> None:
+        center = open_file(tmp_path / "c.yaml")
+        await center.acknowledge(Acknowledgement("n", "r", AckState.APPLIED))
+        await center.record(await center.load(), "n")
+        assert await center.acknowledgements() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_document_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    """A put cannot write anywhere else."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "service.yaml").write_text("a")
+
+    async def scenario() -> None:
+        center = open_file(tmp_path / "in")
+        held = await center.load()
+        with pytest.raises(BadConfigError, match="outside"):
+            await center.put([Document("../out.yaml", "b")], held.name, "me")
+        with pytest.raises(ConflictError):
+            await center.put([Document("service.yaml", "b")], "another", "me")
+
+    asyncio.run(scenario())
+    assert not (tmp_path / "out.yaml").exists()
+
+
+def test_the_cache_is_whole_or_not_there(tmp_path: Path) -> None:
+    """What was saved comes back; a flipped byte, a half file and another center do not."""
+    (tmp_path / "service.yaml").write_text("a: 1")
+    revision = asyncio.run(open_file(tmp_path / "service.yaml").load())
+    cache = RevisionCache(tmp_path / "cache", "consul://h/speech")
+    assert cache.load() is None
+    cache.save(revision)
+    assert cache.load() == revision
+    assert cache.path.stat().st_mode & 0o077 == 0, "others can read it"
+    whole = cache.path.read_text()
+    for damaged in (whole.replace("a: 1", "a: 2"), whole[:-20], "", "[]"):
+        cache.path.write_text(damaged)
+        assert cache.load() is None
+    cache.path.write_text(whole.replace("speech", "other"))
+    assert cache.load() is None
