@@ -95,6 +95,7 @@ loader_status_t InlineLink::emit(loader_handle_t handle, loader_frame_t* frame, 
       --s->waiting;
     }
     ++s->seq;
+    if (is_entered()) result.body.swap(body_);
     result.body.resize(writer.body_size());
     writer.write_body(result.body.data());
     for (size_t i = 0; i < writer.outside_count(); ++i)
@@ -111,6 +112,7 @@ loader_status_t InlineLink::emit(loader_handle_t handle, loader_frame_t* frame, 
       const session::Handle wire = s->wire;
       lock.unlock();
       pass_on(wire, result);
+      body_.swap(result.body);
     }
   }
   writer.clear();

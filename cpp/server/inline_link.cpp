@@ -178,16 +178,24 @@ void InlineLink::grant(session::Handle handle, uint32_t records, uint64_t bytes)
 // ---- what happens next
 
 void InlineLink::submit(const InlineSessionPointer& session, InlineOperation operation) {
+  bool is_next = !session->is_working && !is_entered() && session->queue.empty();
+  if (is_next) {
+    std::lock_guard lock(mutex_);
+    is_next = may_start(*session);
+  }
+  if (is_next) return work(session, &operation);
   session->queue.push_back(std::move(operation));
   work(session);
 }
 
-// Steps may bring the core back here: the outermost goes on for all.
-void InlineLink::work(const InlineSessionPointer& given) {
+// Steps may bring the core back here: the outermost goes on for all. `first` is what starts at
+// once.
+void InlineLink::work(const InlineSessionPointer& given, InlineOperation* first) {
   if (given->is_working) return;
   if (is_entered()) return deferred_.push_back(given);
   const InlineSessionPointer session = given;  // the table may let go of it
   session->is_working = true;
+  if (first != nullptr) run(*session, *first);
   while (!is_closed_ && step(session)) {
   }
   session->is_working = false;
@@ -214,7 +222,7 @@ bool InlineLink::step(const InlineSessionPointer& session) {
   InlineOutgoing out;
   {
     std::lock_guard lock(mutex_);
-    if (!take_outgoing(s, out) && !may_start(s)) return false;
+    if (!take_outgoing(s, out) && (s.queue.empty() || !may_start(s))) return false;
   }
   if (out.is_completion) {
     complete(s, out.op, out.outcome);
@@ -243,7 +251,7 @@ bool InlineLink::take_outgoing(InlineSession& s, InlineOutgoing& out) {
 
 // An entry that could emit nothing would only fail.
 bool InlineLink::may_start(const InlineSession& s) const {
-  if (s.call != Call::kNone || s.queue.empty() || !s.outgoing.empty()) return false;
+  if (s.call != Call::kNone || !s.outgoing.empty()) return false;
   return s.is_cancelled || s.credit.fits(1);
 }
 

@@ -74,7 +74,7 @@ class InlineLink final : public InstanceLink, public std::enable_shared_from_thi
   InlineSessionPointer add(session::Handle handle, const session::OpenView& open, bool is_exec);
   const InlineSessionPointer& find_wire(session::Handle handle) const;
   void submit(const InlineSessionPointer& session, InlineOperation operation);
-  void work(const InlineSessionPointer& session);
+  void work(const InlineSessionPointer& session, InlineOperation* first = nullptr);
   bool step(const InlineSessionPointer& session);
   bool take_outgoing(InlineSession& session, InlineOutgoing& out);
   bool may_start(const InlineSession& session) const;
@@ -122,6 +122,7 @@ class InlineLink final : public InstanceLink, public std::enable_shared_from_thi
   host::OpenArguments arguments_;
   channel::OpenBody open_;
   std::string session_id_;
+  std::vector<uint8_t> body_;  // of the result that an entry emits
   std::atomic<int64_t> entered_ns_{0};
 
   mutable std::mutex mutex_;

@@ -57,6 +57,8 @@ void Shard::Impl::perform(SessionState& s, const Cell& cell, const MessageView* 
 
 // What goes to the pool and the host when a session starts or is being closed.
 void Shard::Impl::perform_before(SessionState& s, uint32_t actions) {
+  // First: an inline engine may complete its destroy inside, and then there is no slot to mark.
+  if (actions & kMarkHung) mark_hung(s);
   if ((actions & kCancelTicket) && s.ticket) {
     // False: the grant is on its way, and will find nobody.
     s.engine->pool->cancel(s.ticket);
@@ -76,7 +78,6 @@ void Shard::Impl::perform_before(SessionState& s, uint32_t actions) {
 }
 
 void Shard::Impl::perform_after(SessionState& s, uint32_t actions) {
-  if (actions & kMarkHung) mark_hung(s);
   if (actions & kReleaseSlot) release_slot(s);
   if (actions & kSendFinal) send_final(s);
 }

@@ -203,7 +203,7 @@ def test_an_init_that_refuses_is_told(start: Start, folder: Path) -> None:
         + f"  bad: {{wrapper: {folder / 'blocks.so'}, isolation: inline, config: {{refuse: 1}}}}\n"
     )
     assert execute(running, "echo", b"x").frames[0].items[0].data == b"x"
-    assert "refused as asked" in running.log_text()
+    until(lambda: "refused as asked" in running.log_text(), "the engine's own words")
 
 
 def test_an_inline_engine_that_blocks_holds_up_nobody_else(start: Start, folder: Path) -> None:
