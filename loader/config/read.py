@@ -135,10 +135,26 @@ def _seen(document: Document, path: KeyPath, value: object) -> str:
 
 def _unknown_key(path: KeyPath) -> str:
     known = known_keys(path[:-1])
-    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+    wrong = str(path[-1])
+    near = difflib.get_close_matches(wrong, known, n=len(known) or 1, cutoff=0.5)
     if near:
-        return f"unknown key: did you mean `{near[0]}`?"
+        meant = min(near, key=lambda key: (_slips(wrong, key), abs(len(wrong) - len(key))))
+        return f"unknown key: did you mean `{meant}`?"
     return f"unknown key: known here are {', '.join(known)}"
+
+
+def _slips(wrong: str, key: str) -> int:
+    """How many letters were lost, added, swapped or mistaken between the two."""
+    before: list[int] = []
+    row = list(range(len(key) + 1))
+    for at, letter in enumerate(wrong):
+        before, above, row = row, before, [at + 1]
+        for to, other in enumerate(key):
+            cost = min(before[to + 1] + 1, row[to] + 1, before[to] + (letter != other))
+            if at and to and letter == key[to - 1] and wrong[at - 1] == other:
+                cost = min(cost, above[to - 1] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 class _Paths:
