@@ -196,16 +196,6 @@ def test_a_crash_is_the_loaders(start: Start, folder: Path) -> None:
     assert running.process.wait(END_S) == -signal.SIGSEGV
 
 
-def test_an_init_that_refuses_is_told(start: Start, folder: Path) -> None:
-    """The engine's own text is in the log; the other engine serves."""
-    running = start(
-        config(folder / "probe.so")
-        + f"  bad: {{wrapper: {folder / 'blocks.so'}, isolation: inline, config: {{refuse: 1}}}}\n"
-    )
-    assert execute(running, "echo", b"x").frames[0].items[0].data == b"x"
-    until(lambda: "refused as asked" in running.log_text(), "the engine's own words")
-
-
 def test_an_inline_engine_that_blocks_holds_up_nobody_else(start: Start, folder: Path) -> None:
     """Without non_blocking its calls run on worker threads: other engines answer meanwhile."""
     running = start(
