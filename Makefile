@@ -31,7 +31,7 @@ help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: setup
-setup: build/.apt build/.venv  ## Install Debian packages (as root or by sudo) and the Python environment.
+setup: build/.apt build/.venv build/.consul  ## Install Debian packages (as root or by sudo), the Python environment and a Consul for tests.
 
 # Asks apt only for what is missing: a machine that has everything needs neither network nor root.
 build/.apt: Makefile
@@ -50,6 +50,13 @@ build/.venv: pyproject.toml build/.apt
 	$(BIN)/python tools/requirements.py test lint vad > $(BUILD)/requirements.txt
 	$(BIN)/pip install --quiet -r $(BUILD)/requirements.txt
 	@touch $@
+
+# For the tests and the demo. Where it cannot be had, tests that need it are skipped and say so; in CI they fail.
+build/.consul: tools/consul.sh
+	@mkdir -p $(BUILD)
+	@if [ -n "$${CONSUL:-}" ]; then echo "consul: $$CONSUL"; \
+	else tools/consul.sh $(BUILD)/consul || echo "no Consul: tests that need one are skipped; set CONSUL to a binary" >&2; fi
+	@if [ -n "$${CONSUL:-}" ] || [ -x $(BUILD)/consul/consul ]; then touch $@; fi
 
 .PHONY: build
 build: build/.installed  ## Build the native parts, the wrappers and the C++ tests, and install the package.

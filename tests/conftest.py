@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import loader
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import `consul_agent` by name
+pytest_plugins = ["consul_agent"]
 
 
 def pytest_configure() -> None:
