@@ -15,7 +15,6 @@ namespace {
 
 // A leader runs jobs for at most about this long before it flushes and looks at the sockets again.
 constexpr int64_t kBatchNs = 200'000;
-constexpr size_t kMaxWorkers = 4096;
 // While calls are short the timer only guards against the first long one, so it is set later than
 // the kernel's own tick. Setting a nearer one means programming the processor's timer, which costs
 // more than a short call: up to 18 us in a virtual machine, for each message that comes alone.
@@ -64,9 +63,10 @@ namespace {
 thread_local void* current_worker = nullptr;
 }
 
-Dispatcher::Dispatcher(DispatcherClient& client, int64_t handover_us)
+Dispatcher::Dispatcher(DispatcherClient& client, int64_t handover_us, size_t max_workers)
     : client_(client),
       handover_ns_(handover_us * 1000),
+      max_workers_(max_workers),
       timer_(checked(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
                      "timer of the dispatcher")) {
   workers_.push_back(std::make_unique<Worker>());
@@ -111,7 +111,6 @@ void Dispatcher::stop() {
   std::lock_guard lock(mutex_);
   is_stopping_ = true;
   for (auto& worker : workers_) worker->kick();
-  turn_.notify_all();
 }
 
 void Dispatcher::work(Worker& me) {
@@ -229,13 +228,13 @@ void Dispatcher::run_entry(Worker& me, Entry entry, bool& in_batch,
   if (me.counts) {
     me.counts = false;
     --running_;
-    if (returning_ != 0) turn_.notify_one();
   }
   me.job_started_ns.store(0, std::memory_order_relaxed);
 }
 
 void Dispatcher::follow(Worker& me, std::unique_lock<std::mutex>& lock) {
   idle_.push_back(&me);
+  is_full_ = false;
   me.is_idle = true;
   if (watcher_ == nullptr) watcher_ = &me;
   while (me.is_idle && !is_stopping_) {
@@ -294,7 +293,9 @@ void Dispatcher::ensure_watcher() {
 }
 
 Dispatcher::Worker* Dispatcher::spawn() {
-  if (is_stopping_ || workers_.size() >= kMaxWorkers) return nullptr;
+  if (is_stopping_) return nullptr;
+  is_full_ = workers_.size() >= max_workers_;
+  if (is_full_) return nullptr;
   workers_.push_back(std::make_unique<Worker>());
   Worker* made = workers_.back().get();
   made->owner = this;
@@ -302,6 +303,7 @@ Dispatcher::Worker* Dispatcher::spawn() {
     made->thread = std::thread([this, made] { work(*made); });
   } catch (const std::system_error&) {
     workers_.pop_back();  // no more threads here: the engine runs with those there are
+    is_full_ = workers_.size() > 1;
     return nullptr;
   }
   return made;
@@ -328,8 +330,13 @@ void Dispatcher::arm(int64_t delay_ns) {
 
 bool Dispatcher::can_take(const Worker& me) const {
   if (me.is_main && !main_jobs_.empty()) return true;
-  if (!control_jobs_.empty()) return true;
-  return !calls_.empty() && running_ + returning_ < threads_;
+  return !control_jobs_.empty() || can_call(me);
+}
+
+// A call may block. Whoever leads without a successor only reads, so that credit and pings arrive.
+bool Dispatcher::can_call(const Worker& me) const {
+  if (calls_.empty() || running_ >= threads_) return false;
+  return !is_full_ || leader_.load(std::memory_order_relaxed) != &me;
 }
 
 std::optional<Dispatcher::Entry> Dispatcher::take(const Worker& me) {
@@ -338,7 +345,7 @@ std::optional<Dispatcher::Entry> Dispatcher::take(const Worker& me) {
     from = &control_jobs_;
   } else if (me.is_main && !main_jobs_.empty()) {
     from = &main_jobs_;
-  } else if (!calls_.empty() && running_ + returning_ < threads_) {
+  } else if (can_call(me)) {
     from = &calls_;
   } else {
     return std::nullopt;
@@ -395,17 +402,13 @@ void Dispatcher::begin_wait() {
   release_lead(*me);
   if (!me->counts) return;
   --running_;
-  if (returning_ != 0) turn_.notify_one();
   if (!calls_.empty()) wake_for(JobKind::kCall);
 }
 
 void Dispatcher::end_wait() {
   Worker* me = current();
   if (me == nullptr || !me->counts) return;
-  std::unique_lock lock(mutex_);
-  ++returning_;
-  turn_.wait(lock, [this] { return running_ < threads_ || is_stopping_; });
-  --returning_;
+  std::lock_guard lock(mutex_);
   ++running_;
 }
 

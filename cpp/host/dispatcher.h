@@ -12,7 +12,6 @@
 #include <poll.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -56,7 +55,7 @@ class DispatcherClient {
 
 class Dispatcher {
  public:
-  Dispatcher(DispatcherClient& client, int64_t handover_us);
+  Dispatcher(DispatcherClient& client, int64_t handover_us, size_t max_workers = 4096);
   ~Dispatcher();
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
@@ -80,8 +79,9 @@ class Dispatcher {
 
   // Inside a job: it is about to wait for something other than computing.
   void give_lead();
-  // Inside a job: give_lead(), and until end_wait() the job does not count. end_wait() may wait for
-  // its turn. No effect on threads that are not workers.
+  // Inside a job: give_lead(), and until end_wait() the job does not count. end_wait() goes on at
+  // once, even beyond `threads`: those that count may be waiting for a lock that this job holds.
+  // No effect on threads that are not workers.
   void begin_wait();
   void end_wait();
 
@@ -101,6 +101,7 @@ class Dispatcher {
   void run_entry(Worker& me, Entry entry, bool& in_batch, std::unique_lock<std::mutex>& lock);
   void poll_once(Worker& me, std::unique_lock<std::mutex>& lock);
   bool can_take(const Worker& me) const;
+  bool can_call(const Worker& me) const;
   std::optional<Entry> take(const Worker& me);
   void wake_for(JobKind kind);
   void ensure_watcher();
@@ -113,9 +114,9 @@ class Dispatcher {
 
   DispatcherClient& client_;
   std::atomic<int64_t> handover_ns_;
+  const size_t max_workers_;
   channel::UniqueFd timer_;
   mutable std::mutex mutex_;
-  std::condition_variable turn_;  // a waiting job may count again
   std::deque<Entry> calls_;
   std::deque<Entry> main_jobs_;
   std::deque<Entry> control_jobs_;
@@ -127,7 +128,7 @@ class Dispatcher {
   bool is_main_only_ = false;  // calls run as kMain
   uint32_t running_ = 0;
   uint32_t short_row_ = 0;  // jobs in a row that took less than the handover time
-  uint32_t returning_ = 0;  // jobs in end_wait(), before everything queued
+  bool is_full_ = false;    // no further worker can be had, and none is idle
   bool is_reading_ = false;
   bool is_stopping_ = false;
 };

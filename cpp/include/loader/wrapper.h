@@ -155,7 +155,7 @@ typedef struct loader_config {
   loader_string_t directory; /* absolute path of the wrapper's folder */
   loader_string_t json;      /* the engine's `config` as a JSON object */
   uint32_t slots;            /* open sessions plus running execs, at most */
-  uint32_t threads;          /* calls running at once, at most */
+  uint32_t threads;          /* calls running at once, but for those that wait in emit or have */
 } loader_config_t;
 
 /* What `create` and `exec` know of their caller. */

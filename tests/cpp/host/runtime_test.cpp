@@ -276,6 +276,41 @@ TEST(HostRuntime, ABlockedEmitDoesNotCount) {
   }
 }
 
+// A lock of the engine held across emit: calls that wait for it may not keep its holder from going
+// on, once credit is back.
+TEST(HostRuntime, ALockMayBeHeldAcrossEmit) {
+  ScriptEngine engine;
+  std::timed_mutex lock;
+  std::latch locked(1);
+  std::latch waiting(2);
+  engine.on_write = [&](void*, loader_handle_t call, loader_frame_t& frame) {
+    const bool is_first = frame.item_count != 0;
+    if (!is_first) waiting.count_down();
+    if (!lock.try_lock_for(kLimit)) return 8;
+    if (is_first) locked.count_down();
+    int status = LOADER_OK;
+    for (int i = 0; is_first && i < 3 && status == LOADER_OK; ++i)
+      status = emit_bytes(*engine.runtime, call, std::string(100, 'x'));
+    lock.unlock();
+    return status;
+  };
+  LoaderEnd loader(engine, {.threads = 2});
+  loader.start();
+  for (uint64_t handle = 1; handle <= 3; ++handle) loader.create(handle, 1, 1024);
+  loader.write(1, {{"first", ""}});
+  const uint64_t charge = loader.wait_result(1).charge;
+  locked.wait();
+  loader.write(2, {});
+  loader.write(3, {});
+  waiting.wait();
+  for (int i = 0; i < 2; ++i) {
+    loader.grant(1, 1, charge);
+    loader.wait_result(1);
+  }
+  for (uint64_t handle = 1; handle <= 3; ++handle)
+    EXPECT_EQ(loader.wait_for(handle, Operation::kWrite).status, LOADER_OK);
+}
+
 // NOWAIT says AGAIN; a parked call goes on when credit is back, as part of the same call.
 TEST(HostRuntime, AParkedCallResumesWithCredit) {
   ScriptEngine engine;
