@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 URL = re.compile(r"^consul(?P<tls>\+https)?://(?P<addresses>[^/]+)(?:/(?P<path>[^?#]*))?$")
-CALL_S = 5.0
-CONNECT_S = 3.0
+CALL_S = (
+    2.5  # for each address: one that takes connections and answers nothing must not eat the caller's time
+)
 PORT = 8500
 
 Answer = TypeVar("Answer")
@@ -78,16 +79,20 @@ class ConsulLink:
 
     async def call(self, use: Callable[[Any], Awaitable[Answer]], limit_s: float = CALL_S) -> Answer:
         """What `use` gets from a client of py-consul. Raises: the error class given, when no address answers."""
+        addresses, first = self._location.addresses, self._at
         failures: list[str] = []
-        for _ in self._location.addresses:
-            address = self._location.addresses[self._at % len(self._location.addresses)]
+        for step in range(len(addresses)):
+            at = (first + step) % len(addresses)
+            host, port = addresses[at]
             try:
                 async with asyncio.timeout(limit_s):
-                    return await use(self._client(address))
+                    answer = await use(self._client(addresses[at]))
             except _failures() as error:
-                failures.append(f"{address[0]}:{address[1]}: {_text(error, limit_s)}")
-                self._at += 1
-        raise self._unreachable(f"Consul does not answer: {'; '.join(failures)}")
+                failures.append(f"{host}:{port}: {self._text(error, limit_s)}")
+                continue
+            self._at = at
+            return answer
+        raise self._unreachable(f"Consul does not serve us: {'; '.join(failures)}")
 
     async def close(self) -> None:
         """Ends every connection."""
@@ -100,19 +105,35 @@ class ConsulLink:
             self._clients[address] = _make_client(address, self._location.is_tls, self._access)
         return self._clients[address]
 
+    def _text(self, error: BaseException, limit_s: float) -> str:
+        """What happened, and what to change where we know. Never the token."""
+        import consul
+
+        if isinstance(error, TimeoutError):
+            return f"no answer in {limit_s:g} s"
+        if isinstance(error, consul.ACLPermissionDenied):
+            if not self._access.token:
+                return f"{error}: no token was given: write `center_token`, or set CONSUL_HTTP_TOKEN"
+            return (
+                f"{error}: the token is not known, or may not do this: correct `center_token` or its policy"
+            )
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        cures = (
+            ("CERTIFICATE_VERIFY_FAILED", "give the authority that signed it as `center_ca`"),
+            ("certificate required", "give `center_certificate` and `center_key`"),
+            ("WRONG_VERSION_NUMBER", "it speaks no TLS there: write consul:// without +https"),
+            ("HTTP request to an HTTPS server", "it speaks TLS there: write consul+https://"),
+        )
+        return next((f"{text}: {cure}" for sign, cure in cures if sign.lower() in text.lower()), text)
+
 
 def _failures() -> tuple[type[BaseException], ...]:
     import aiohttp
     import consul
 
     # A refusal (no permission) is a failure too: without the right token nothing can be read from any address.
-    return (OSError, TimeoutError, aiohttp.ClientError, consul.ConsulException)
-
-
-def _text(error: BaseException, limit_s: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer in {limit_s:g} s"
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    # ValueError: an answer that is not Consul's, of a proxy for example.
+    return (OSError, TimeoutError, ValueError, aiohttp.ClientError, consul.ConsulException)
 
 
 def _make_client(address: tuple[str, int], is_tls: bool, access: ConsulAccess) -> Any:
@@ -127,7 +148,7 @@ def _make_client(address: tuple[str, int], is_tls: bool, access: ConsulAccess) -
         def __init__(self, host: str, port: int, scheme: str, **_: Any) -> None:
             consul.base.HTTPClient.__init__(self, host, port, scheme)
             connector = aiohttp.TCPConnector(ssl=context if context is not None else True)
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+            timeout = aiohttp.ClientTimeout(total=None)  # each call is bounded by ConsulLink
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
 
     class Client(consul.aio.Consul):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """A config center in Consul: documents, acknowledgements and history as keys under one prefix.
 
-PREFIX/config/NAME, PREFIX/acknowledgements/NODE, PREFIX/history/REVISION. Knows Consul's KV, no configuration keys.
+PREFIX/config/NAME, PREFIX/acknowledgements/NODE, PREFIX/history/REVISION, and PREFIX/newest: what was put last, which
+makes those who put wait for each other. Knows Consul's KV, no configuration keys.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from loader.center.values import (
     acknowledgement_text,
     history_from,
     history_text,
+    is_document,
     revision_of,
     with_changes,
 )
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WAIT_S = 10  # of a blocking query; Consul adds up to a sixteenth
+WAIT_S = 5  # of a blocking query; Consul adds up to a sixteenth. Bounds how long a server that hangs goes unnoticed
+MOST_OPERATIONS = 64  # of a transaction
 RETRY_S = 0.5
 RETRY_MAX_S = 5.0
 
@@ -84,17 +87,25 @@ class ConsulCenter:
         self, documents: Sequence[Document], expected: str, author: str, message: str = ""
     ) -> Revision:
         """As Center.put: one transaction over every key's ModifyIndex."""
+        # Before the documents: one that somebody adds after we have read them is not among the keys we check.
+        _, newest = await self._read("newest")
         _, rows = await self._read("config/")
         held = revision_of([Document(name, text) for name, (text, _) in self._texts(rows).items()])
         if (held.name if held else "") != expected:
             raise ConflictError(
-                f"{self.url}: holds {held.name if held else 'nothing'}, not {expected or 'nothing'}"
+                f"{self.url}: holds {held.name if held else 'nothing'}, not {expected or 'nothing'}: read it again"
             )
         wanted = with_changes(held, documents)
-        operations = self._operations(rows, documents)
-        operations.append(
-            _set(f"{self._prefix}/history/{wanted.name}", history_text(wanted, author, message))
-        )
+        operations = [
+            *self._operations(rows, documents),
+            _cas(f"{self._prefix}/newest", wanted.name, newest[0]["ModifyIndex"] if newest else 0),
+            _set(f"{self._prefix}/history/{wanted.name}", history_text(wanted, author, message)),
+        ]
+        if len(operations) > MOST_OPERATIONS:
+            raise BadConfigError(
+                f"{self.url}: a change beside {len(operations) - 2} documents: Consul takes "
+                f"{MOST_OPERATIONS - 2} in one transaction: join some of them"
+            )
         await self._transact(operations, expected)
         await self._prune()
         return wanted
@@ -144,7 +155,7 @@ class ConsulCenter:
         out: dict[str, tuple[str, int]] = {}
         for row in rows:
             name = row["Key"][start:]
-            if name and not name.endswith("/"):
+            if is_document(name):
                 try:
                     out[name] = (_text(row), row["ModifyIndex"])
                 except UnicodeDecodeError as error:
@@ -156,7 +167,8 @@ class ConsulCenter:
         found = revision_of([Document(name, text) for name, (text, _) in self._texts(rows).items()])
         if found is None:
             raise BadConfigError(
-                f"{self.url}: has no {self.origin_of('service.yaml')}: put the configuration there"
+                f"{self.url}: has no {self.origin_of('service.yaml')}: put the configuration there, or give "
+                "a token that may read it as `center_token`"
             )
         return found
 
@@ -168,7 +180,7 @@ class ConsulCenter:
         for name, text in changed.items():
             key, index = f"{self._prefix}/config/{name}", indexes.get(name, 0)
             if text:
-                out.append({"KV": {"Verb": "cas", "Key": key, "Value": _base64(text), "Index": index}})
+                out.append(_cas(key, text, index))
             elif index:
                 out.append({"KV": {"Verb": "delete-cas", "Key": key, "Index": index}})
         for name, index in indexes.items():
@@ -184,10 +196,10 @@ class ConsulCenter:
             return consul.http.put(_status, "/v1/txn", data=json.dumps(operations), headers=headers)
 
         status, body = await self._link.call(use)
-        if status == 409:
+        if status == 409 and "ermission denied" not in body:
             raise ConflictError(f"{self.url}: has changed since {expected or 'it was empty'}: read it again")
         if status != 200:
-            raise CenterUnreachableError(f"{self.url}: Consul refused the change: {status} {body.strip()}")
+            raise BadConfigError(f"{self.url}: Consul refuses the change: {status} {body.strip()}")
 
     async def _prune(self) -> None:
         _, rows = await self._read("history/")
@@ -199,7 +211,16 @@ class ConsulCenter:
 
 
 def _status(response: Any) -> tuple[int, str]:
+    """The answer to a transaction. Raises: what py-consul raises for an error that another address may not have."""
+    from consul.callback import CB
+
+    if response.code == 403 or response.code >= 500:
+        CB._status(response)
     return response.code, response.body
+
+
+def _cas(key: str, text: str, index: int) -> dict[str, Any]:
+    return {"KV": {"Verb": "cas", "Key": key, "Value": _base64(text), "Index": index}}
 
 
 def _set(key: str, text: str) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import yaml
 
@@ -25,6 +27,7 @@ from loader.center.values import (
     acknowledgement_text,
     history_from,
     history_text,
+    is_document,
     revision_of,
     with_changes,
 )
@@ -36,11 +39,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEBOUNCE_MS = 50
-LOOK_MS = 1_000
+LOOK_MS = 400
 LOCK_S = 5.0
+LOCK_RETRY_S = 0.02
 STEADY_S = 0.02
 MOST_INCLUDED = 64
-SUFFIXES = (".yaml", ".yml")
 
 
 class FileCenter:
@@ -48,7 +51,9 @@ class FileCenter:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._path = Path(url.removeprefix("file:")).absolute()
+        # abspath, as names are joined by text: an include of ../conf/service.yaml is found where it is. Not resolve():
+        # a ConfigMap's links are to be followed anew at each look.
+        self._path = Path(os.path.abspath(url.removeprefix("file:")))  # noqa: PTH100
         self._is_directory = self._path.is_dir()
         self._folder = self._path if self._is_directory else self._path.parent
         self._root = ROOT if self._is_directory else self._path.name
@@ -61,30 +66,15 @@ class FileCenter:
 
     async def load(self) -> Revision:
         """What the files say now. Raises: BadConfigError when one cannot be read."""
-        return await asyncio.to_thread(self._load)
+        return await asyncio.to_thread(self._load_whole)
 
     async def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
         """As Center.watch. A file that is gone for a moment is waited for."""
-        # The folder is watched, not the file: the file's inode changes with most ways of writing it.
-        from watchfiles import awatch
-
-        stop = asyncio.Event()
-        # A look each second, too: a change between load() and the first watch would not be told.
-        changes = awatch(
-            self._folder,
-            stop_event=stop,
-            watch_filter=lambda _, path: ".loader" not in Path(path).parts,
-            debounce=DEBOUNCE_MS,
-            step=DEBOUNCE_MS,
-            recursive=self._is_directory,
-            rust_timeout=LOOK_MS,
-            yield_on_timeout=True,
-        )
         told = ""
-        try:
-            async for _ in changes:
+        async with contextlib.aclosing(self._looks()) as looks:
+            async for _ in looks:
                 try:
-                    revision = await self._steady()
+                    revision = await self._steady(known)
                 except BadConfigError as error:
                     if told != error.message:
                         yield error
@@ -94,9 +84,6 @@ class FileCenter:
                 if revision.name != known:
                     known = revision.name
                     yield revision
-        finally:
-            stop.set()
-            await changes.aclose()
 
     async def put(
         self, documents: Sequence[Document], expected: str, author: str, message: str = ""
@@ -121,16 +108,47 @@ class FileCenter:
 
     async def record(self, revision: Revision, author: str) -> None:
         """As Center.record."""
-        await asyncio.to_thread(self._record, revision, history_text(revision, author, "seen"), is_new=False)
+        text = history_text(revision, author, "seen")
+        with contextlib.suppress(BadConfigError):  # a ConfigMap keeps no history
+            await asyncio.to_thread(self._record_seen, revision, text)
 
     async def close(self) -> None:
         """Nothing is kept open."""
 
     # ---- documents
 
-    async def _steady(self) -> Revision:
+    async def _looks(self) -> AsyncGenerator[None, None]:
+        """A moment to look at the files: after each change, and now and then.
+
+        Now and then, as a change is not told that came before the watch, in a folder that is not there yet or that a
+        link leads to. The folder is watched, not the file: most ways of writing give a file a new inode.
+        """
+        from watchfiles import awatch
+
+        while True:
+            changes = awatch(
+                self._folder,
+                watch_filter=lambda _, path: ".loader" not in Path(path).relative_to(self._folder).parts,
+                debounce=DEBOUNCE_MS,
+                step=DEBOUNCE_MS,
+                recursive=self._is_directory,
+                rust_timeout=LOOK_MS,
+                yield_on_timeout=True,
+            )
+            try:
+                async with contextlib.aclosing(changes):
+                    async for _ in changes:
+                        yield
+            except OSError as error:  # there is no such folder now
+                logger.debug("cannot be watched", extra={"folder": str(self._folder), "error": str(error)})
+            yield
+            await asyncio.sleep(LOOK_MS / 1000)
+
+    async def _steady(self, known: str) -> Revision:
         """What the files say, once two looks agree: a file may be half written."""
         before = await self.load()
+        if before.name == known:
+            return before
         for _ in range(10):
             await asyncio.sleep(STEADY_S)
             now = await self.load()
@@ -138,6 +156,13 @@ class FileCenter:
                 return now
             before = now
         return before
+
+    def _load_whole(self) -> Revision:
+        """Not between two documents of one put; a writer that hangs is not waited for."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError, ConflictError):  # nobody has ever put anything here
+                stack.enter_context(_flock((self._state / "lock").open(), fcntl.LOCK_SH))
+            return self._load()
 
     def _load(self) -> Revision:
         documents = self._all() if self._is_directory else self._included()
@@ -150,9 +175,9 @@ class FileCenter:
         """Every document of the directory. Hidden folders are skipped: a ConfigMap keeps its past in them."""
         out = []
         for path in sorted(self._folder.rglob("*")):
-            name = path.relative_to(self._folder)
-            if path.suffix in SUFFIXES and not any(part.startswith(".") for part in name.parts):
-                out.append(Document(name.as_posix(), self._text(path)))
+            name = path.relative_to(self._folder).as_posix()
+            if is_document(name):
+                out.append(Document(name, self._text(path)))
         return out
 
     def _included(self) -> list[Document]:
@@ -190,7 +215,8 @@ class FileCenter:
             # The root last: what it includes is there when it is read.
             for one in sorted(documents, key=lambda one: one.name == self._root):
                 self._write(one)
-        self._record(wanted, history_text(wanted, author, message), is_new=True)
+            wanted = self._load()  # without what nothing includes
+            self._record(wanted, history_text(wanted, author, message), is_new=True)
         return wanted
 
     def _write(self, document: Document) -> None:
@@ -208,18 +234,22 @@ class FileCenter:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Among those who put; an editor takes no lock."""
+        """Among loaders and those who put; an editor takes no lock."""
         try:
             self._make_state()
-            with (self._state / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # held for the writing of a few small files
-                yield
-        except PermissionError as error:
+            lock = (self._state / "lock").open("w")
+        except OSError as error:
             raise BadConfigError(
                 f"{self._folder}: cannot be written: {error.strerror}: check its mode"
             ) from None
+        with _flock(lock, fcntl.LOCK_EX):
+            yield
 
     # ---- what nodes say, and what once was
+
+    def _record_seen(self, revision: Revision, text: str) -> None:
+        with self._locked():
+            self._record(revision, text, is_new=False)
 
     def _record(self, revision: Revision, text: str, *, is_new: bool) -> None:
         folder = self._state / "history"
@@ -260,6 +290,25 @@ class FileCenter:
             ignore.write_text("*\n")
 
 
+@contextlib.contextmanager
+def _flock(file: IO[str], kind: int) -> Iterator[None]:
+    """Holds the lock; takes the file over. Raises: ConflictError when another holds it for too long."""
+    with file:
+        end_s = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end_s:
+                    raise ConflictError(
+                        f"{file.name}: another has held it for {LOCK_S:g} s: try again, or end that process"
+                    ) from None
+                time.sleep(LOCK_RETRY_S)
+        yield
+
+
+@functools.lru_cache(maxsize=MOST_INCLUDED)
 def _includes(name: str, text: str) -> list[str]:
     """The documents that one asks for; nothing where it is not to be understood: reading it says why."""
     try:

@@ -18,6 +18,13 @@ logger = logging.getLogger(__name__)
 
 ROOT = "service.yaml"
 HISTORY_KEPT = 100
+SUFFIXES = (".yaml", ".yml")
+
+
+def is_document(name: str) -> bool:
+    """Whether something of this name is a part of the configuration. Hidden ones are not: a ConfigMap keeps its past
+    in them, and editors what is not written yet."""
+    return name.endswith(SUFFIXES) and all(part and not part.startswith(".") for part in name.split("/"))
 
 
 def revision_of(documents: Iterable[Document], root: str = ROOT) -> Revision | None:
@@ -33,6 +40,11 @@ def with_changes(held: Revision | None, changes: Sequence[Document], root: str =
     """The revision after a put; a document with an empty text is gone. The root must be among the rest."""
     by_name = {one.name: one for one in (held.documents if held else ())}
     for one in changes:
+        if one.name != root and not is_document(one.name):
+            raise BadConfigError(
+                f"{one.name}: is no document's name: it is hidden, outside of the center, or does not end "
+                f"in {' or '.join(SUFFIXES)}"
+            )
         if one.text:
             by_name[one.name] = one
         else:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 TTL_S = 10
 FORGET = "1m"  # the least that Consul takes
-WAIT_S = 10  # of a blocking query; Consul adds up to a sixteenth
+WAIT_S = 5  # of a blocking query; Consul adds up to a sixteenth
 RETRY_S = 0.5
 RETRY_MAX_S = 5.0
 CHUNK = 512  # Consul's limit of one value in Meta
@@ -33,9 +33,9 @@ MOST_CHUNKS = 60  # of 64 keys
 class ConsulRegistry:
     """The nodes of one service in Consul."""
 
-    beat_s = TTL_S / 3
-
-    def __init__(self, url: str, access: ConsulAccess) -> None:
+    def __init__(self, url: str, access: ConsulAccess, *, ttl_s: float = TTL_S) -> None:
+        self.beat_s = ttl_s / 3
+        self._ttl_s = ttl_s
         location = ConsulLocation.parse(url)
         self.url = url
         self._service = location.path.rpartition("/")[2]
@@ -111,7 +111,11 @@ class ConsulRegistry:
             "port": int(port),
             "tags": sorted({one.name for one in entry.engines}),
             "meta": {**meta, "zone": entry.zone, "node": entry.node},
-            "check": {"TTL": f"{TTL_S}s", "DeregisterCriticalServiceAfter": FORGET, "Status": "passing"},
+            "check": {
+                "TTL": f"{self._ttl_s:g}s",
+                "DeregisterCriticalServiceAfter": FORGET,
+                "Status": "passing",
+            },
         }
 
     async def _register(self) -> None:
