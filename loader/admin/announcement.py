@@ -60,4 +60,5 @@ def _engine(deployment: Deployment, rows: list[dict[str, Any]]) -> EngineEntry:
         slots=slots,
         slots_free=max(0, slots - sum(row["slots_used"] for row in mine)),
         capabilities=config.capabilities,
+        labels=config.labels,
     )

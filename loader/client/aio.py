@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Unpack
 
 import grpc
 import grpc.aio
 
 from loader import errors
 from loader.client import messages
+from loader.client.balancer import (
+    Attempt,
+    Connections,
+    Lease,
+    channel_options,
+    may_call_elsewhere,
+    may_open_elsewhere,
+)
+from loader.client.discovery import Choice, Node, Nodes, OneNode
 from loader.client.failures import ConnectionFailedError, from_message, from_rpc
-from loader.client.messages import Engine, Final, Opened, Target
+from loader.client.messages import Engine, Final, Opened, Target, Which, to_target
 from loader.client.values import Items, Result, from_frame, to_frame
+from loader.client.watching import END_S, Watch, is_registry
 from loader.v1 import loader_pb2
-from loader.v1.loader_pb2_grpc import LoaderServiceStub
+
+if TYPE_CHECKING:
+    from loader.consul_link import ConsulAccess
 
 Parameters = Mapping[str, object] | None
 
@@ -28,14 +49,27 @@ FAILED_WRITE = "Internal error from Core"  # what grpc.aio makes of the call whe
 class AsyncClient:
     """As `Client`, for coroutines. Make it inside the running event loop."""
 
-    def __init__(self, address: str, *, credentials: Any = None, options: Iterable[Any] = ()) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        credentials: Any = None,
+        options: Iterable[Any] = (),
+        zone: str = "",
+        access: ConsulAccess | None = None,
+    ) -> None:
         self.address = address
-        merged = [*messages.CHANNEL_OPTIONS, *options]
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, options=merged)
+        self._watch: Watch | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        merged = channel_options(options, is_balanced=is_registry(address))
+        self._connections: Connections[grpc.aio.Channel] = Connections(_channel, credentials, merged)
+        self._choice: Choice
+        if is_registry(address):
+            self._choice = nodes = Nodes(zone, needs_tls=credentials is not None)
+            self._watch = Watch(address, access, nodes, self._forget)
+            self._begin(self._watch.run())
         else:
-            self._channel = grpc.aio.secure_channel(address, credentials, options=merged)
-        self._stub = LoaderServiceStub(self._channel)
+            self._choice = OneNode(address)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -45,61 +79,116 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends every call and session of this client."""
-        await self._channel.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_S)
+        for channel in self._connections.take_all():
+            await channel.close()
 
     async def describe(self, engine: str = "", *, timeout_s: float | None = None) -> list[Engine]:
-        """The engines of this loader, or the one of that name."""
-        with typed_errors(self.address):
-            answer = await self._stub.Describe(loader_pb2.DescribeRequest(engine=engine), timeout=timeout_s)
-        return [messages.to_engine(one) for one in answer.engines]
+        """The engines of this loader, or the one of that name; with a registry, as one of the nodes has them."""
+        attempt = self._attempt(Target(engine), timeout_s, may_open_elsewhere)
+        while True:
+            with await self._lease(attempt) as lease:
+                request = loader_pb2.DescribeRequest(engine=engine)
+                answer = await lease.stub.Describe(request, timeout=attempt.remaining_s)
+                return [messages.to_engine(one) for one in answer.engines]
 
     async def exec(
         self,
-        target: str | Target,
-        items: Items,
+        target: str | Target = "",
+        items: Items = (),
         params: Parameters = None,
         *,
         timeout_s: float | None = None,
+        **which: Unpack[Which],
     ) -> list[Result]:
         """Every result of a one-shot call, in order."""
-        request = messages.exec_request(target, items, params)
-        with typed_errors(self.address):
-            answer = await self._stub.Exec(request, timeout=timeout_s)
-        return [from_frame(frame) for frame in answer.frames]
+        wanted = to_target(target, which)
+        request = messages.exec_request(wanted, items, params)
+        attempt = self._attempt(wanted, timeout_s, may_call_elsewhere)
+        while True:
+            with await self._lease(attempt) as lease:
+                answer = await lease.stub.Exec(request, timeout=attempt.remaining_s)
+                return [from_frame(frame) for frame in answer.frames]
 
     async def exec_stream(
         self,
-        target: str | Target,
-        items: Items,
+        target: str | Target = "",
+        items: Items = (),
         params: Parameters = None,
         *,
         timeout_s: float | None = None,
+        **which: Unpack[Which],
     ) -> AsyncIterator[Result]:
         """The results of a one-shot call as the engine emits them. Closing the iterator cancels the call."""
-        request = messages.stream_request(target, items, params)
-        call = self._stub.ExecStream(request, timeout=timeout_s)
-        try:
-            with typed_errors(self.address):
-                async for answer in call:
-                    if answer.WhichOneof("message") == "result":
-                        yield from_frame(answer.result)
-        finally:
-            call.cancel()
+        wanted = to_target(target, which)
+        request = messages.stream_request(wanted, items, params)
+        attempt = self._attempt(wanted, timeout_s, may_call_elsewhere)
+        while True:
+            with await self._lease(attempt) as lease:
+                call = lease.stub.ExecStream(request, timeout=attempt.remaining_s)
+                try:
+                    async for answer in call:
+                        if answer.WhichOneof("message") == "result":
+                            attempt.commit()
+                            yield from_frame(answer.result)
+                    return
+                finally:
+                    call.cancel()
 
     def session(
-        self, target: str | Target, params: Parameters = None, *, timeout_s: float | None = None
+        self,
+        target: str | Target = "",
+        params: Parameters = None,
+        *,
+        timeout_s: float | None = None,
+        **which: Unpack[Which],
     ) -> AsyncSession:
-        """A session, opened by `async with`."""
-        return AsyncSession(self.address, self._stub, messages.open_request(target, params), timeout_s)
+        """A session, opened by `async with`. It stays on its node for life."""
+        wanted = to_target(target, which)
+
+        def attempt() -> Attempt:
+            return self._attempt(wanted, timeout_s, may_open_elsewhere)
+
+        return AsyncSession(attempt, self._lease, messages.open_request(wanted, params))
+
+    def _attempt(
+        self, target: Target, timeout_s: float | None, may_retry: Callable[[errors.LoaderError], bool]
+    ) -> Attempt:
+        return Attempt(self._choice, self._connections, target, timeout_s, may_retry)
+
+    async def _lease(self, attempt: Attempt) -> Lease:
+        """A node for the call; waits a little where the registry knows none. Raises: why there is none."""
+        lease = attempt.lease()
+        if lease is not None or self._watch is None:
+            assert lease is not None, "one node is always known"
+            return lease
+        since_s, changed = time.monotonic(), asyncio.Event()
+        with self._watch.listening(changed.set):
+            while (lease := attempt.lease()) is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._watch.patience_s(attempt, since_s)):
+                        await changed.wait()
+                changed.clear()
+        return lease
+
+    def _forget(self, nodes: list[Node]) -> None:
+        for channel in self._connections.take(nodes):
+            self._begin(channel.close())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-@contextmanager
-def typed_errors(address: str) -> Iterator[None]:
-    """Raises what gRPC raises as the classes of loader.errors."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as failure:
-        raise from_rpc(failure, address) from failure
+def _channel(address: str, credentials: Any, options: list[Any]) -> grpc.aio.Channel:
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 class AsyncSession:
@@ -107,15 +196,15 @@ class AsyncSession:
 
     def __init__(
         self,
-        address: str,
-        stub: LoaderServiceStub,
+        attempt: Callable[[], Attempt],
+        lease: Callable[[Attempt], Awaitable[Lease]],
         opening: loader_pb2.SessionRequest,
-        timeout_s: float | None,
     ) -> None:
-        self._address = address
-        self._stub = stub
+        self._attempt = attempt
+        self._lease = lease
         self._opening = opening
-        self._timeout_s = timeout_s
+        self._address = ""
+        self._timeout_s: float | None = None
         self._open_call: Any = None
         self._answers: Any = None
         self._failure: errors.LoaderError | None = None  # why the session is over
@@ -142,18 +231,36 @@ class AsyncSession:
     async def __aenter__(self) -> AsyncSession:
         if self._open_call is not None:
             raise RuntimeError(messages.USED_ONCE)
-        self._open_call = self._stub.Session(timeout=self._timeout_s)
+        attempt = self._attempt()
+        self._timeout_s = attempt.remaining_s
+        while self._opened is None:
+            with await self._lease(attempt) as lease:
+                self._opened = await self._open(lease, attempt.remaining_s)
+        return self
+
+    async def _open(self, lease: Lease, timeout_s: float | None) -> Opened:
+        """Asks one node; what an earlier one said is forgotten."""
+        self._failure, self.final = None, None
+        self._address = lease.address
+        self._open_call = lease.stub.Session(timeout=timeout_s)
+        lease.keep_until_done(self._open_call)
         # Not read(): that gives nothing more once a write has failed, the final with the reason included.
         self._answers = aiter(self._open_call)
-        await self._send(self._opening)  # where it is already refused, the read says why
+        try:
+            await self._send(self._opening)  # where it is already refused, the read says why
+            return await self._read_opened()
+        except BaseException:
+            self._open_call.cancel()  # no effect on one that is over
+            raise
+
+    async def _read_opened(self) -> Opened:
         answer = await self._next()
         if answer is not None and answer.WhichOneof("message") == "final":
             self._end_with(answer.final)
             await self._next()  # the status; a refusal without an error of its own is raised here
         if answer is None or answer.WhichOneof("message") != "opened":
             raise errors.InternalError("the loader did not answer with opened: is it a loader.v1 service?")
-        self._opened = messages.to_opened(answer.opened)
-        return self
+        return messages.to_opened(answer.opened)
 
     async def __aexit__(self, *_: object) -> None:
         self.cancel()  # no effect on a session that has ended

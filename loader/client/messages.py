@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
 
 from loader.client.values import Items, to_frame, to_parameters
 from loader.v1 import loader_pb2
@@ -31,6 +31,14 @@ class Target:
     priority: int = 0
     tenant: str = ""
     trace_context: Mapping[str, str] = field(default_factory=dict)
+
+
+class Which(TypedDict, total=False):
+    """What every call takes beside the engine's name; over what a Target says."""
+
+    version: str
+    selector: Mapping[str, str]  # capabilities that the engine must announce, instead of a name or beside it
+    labels: Mapping[str, str]  # matched against the labels of versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +79,12 @@ class Final:
     duration_s: float
 
 
-def to_target(target: str | Target) -> loader_pb2.Target:
-    """The wire form."""
-    if isinstance(target, str):
-        return loader_pb2.Target(engine=target)
+def to_target(target: str | Target, which: Which) -> Target:
+    """What the caller asks for."""
+    return replace(Target(target) if isinstance(target, str) else target, **which)
+
+
+def _on_wire(target: Target) -> loader_pb2.Target:
     return loader_pb2.Target(
         engine=target.engine,
         version=target.version,
@@ -87,26 +97,26 @@ def to_target(target: str | Target) -> loader_pb2.Target:
 
 
 def exec_request(
-    target: str | Target, items: Items, parameters: Mapping[str, object] | None
+    target: Target, items: Items, parameters: Mapping[str, object] | None
 ) -> loader_pb2.ExecRequest:
     """One call with one response."""
     return loader_pb2.ExecRequest(
-        target=to_target(target), parameters=to_parameters(parameters), frame=to_frame(items)
+        target=_on_wire(target), parameters=to_parameters(parameters), frame=to_frame(items)
     )
 
 
 def stream_request(
-    target: str | Target, items: Items, parameters: Mapping[str, object] | None
+    target: Target, items: Items, parameters: Mapping[str, object] | None
 ) -> loader_pb2.ExecStreamRequest:
     """One call with streamed results."""
     return loader_pb2.ExecStreamRequest(
-        target=to_target(target), parameters=to_parameters(parameters), frame=to_frame(items)
+        target=_on_wire(target), parameters=to_parameters(parameters), frame=to_frame(items)
     )
 
 
-def open_request(target: str | Target, parameters: Mapping[str, object] | None) -> loader_pb2.SessionRequest:
+def open_request(target: Target, parameters: Mapping[str, object] | None) -> loader_pb2.SessionRequest:
     """The first message of a session."""
-    opening = loader_pb2.Open(target=to_target(target), parameters=to_parameters(parameters))
+    opening = loader_pb2.Open(target=_on_wire(target), parameters=to_parameters(parameters))
     return loader_pb2.SessionRequest(open=opening)
 
 

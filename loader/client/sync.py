@@ -7,41 +7,69 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Event
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import grpc
 
 from loader import errors
 from loader.client import messages
+from loader.client.balancer import (
+    Attempt,
+    Connections,
+    Lease,
+    channel_options,
+    may_call_elsewhere,
+    may_open_elsewhere,
+)
+from loader.client.discovery import Choice, Node, Nodes, OneNode
 from loader.client.failures import from_message, from_rpc
-from loader.client.messages import Engine, Final, Opened, Target
+from loader.client.messages import Engine, Final, Opened, Target, Which, to_target
 from loader.client.outgoing import Outgoing
 from loader.client.values import Items, Result, from_frame, to_frame
+from loader.client.watching import Background, Watch, is_registry
 from loader.v1 import loader_pb2
-from loader.v1.loader_pb2_grpc import LoaderServiceStub
+
+if TYPE_CHECKING:
+    from loader.consul_link import ConsulAccess
 
 Parameters = Mapping[str, object] | None
 
 
 class Client:
-    """Calls the engines of the loader at `address` ("host:port").
+    """Calls engines: of the loader at `address` ("host:port"), or of all loaders that a registry there names
+    ("consul://host:port/service", "file:directory").
 
-    `credentials` as from grpc.ssl_channel_credentials; without them the connection is not encrypted.
-    Every method takes `timeout_s`, the deadline of the whole call or session; the engine sees it.
+    `credentials` as from grpc.ssl_channel_credentials; without them the connection is not encrypted, or, with a
+    registry, as the node says. `zone`, with a registry: nodes of this zone are preferred. `access`: to Consul.
+    Every method takes `timeout_s`, the deadline of the whole call or session, waiting and other nodes included; the
+    engine sees it. `version`, `selector` and `labels` say which engine beside its name.
     Raises: the classes of loader.errors, by the loader's code; ConnectionFailedError where none answered.
     """
 
-    def __init__(self, address: str, *, credentials: Any = None, options: Iterable[Any] = ()) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        credentials: Any = None,
+        options: Iterable[Any] = (),
+        zone: str = "",
+        access: ConsulAccess | None = None,
+    ) -> None:
         self.address = address
-        merged = [*messages.CHANNEL_OPTIONS, *options]
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=merged)
+        self._watch: Watch | None = None
+        self._background: Background | None = None
+        merged = channel_options(options, is_balanced=is_registry(address))
+        self._connections: Connections[grpc.Channel] = Connections(_channel, credentials, merged)
+        self._choice: Choice
+        if is_registry(address):
+            self._choice = nodes = Nodes(zone, needs_tls=credentials is not None)
+            self._watch = Watch(address, access, nodes, self._forget)
+            self._background = Background(self._watch)
         else:
-            self._channel = grpc.secure_channel(address, credentials, options=merged)
-        self._stub = LoaderServiceStub(self._channel)
+            self._choice = OneNode(address)
 
     def __enter__(self) -> Client:
         return self
@@ -51,59 +79,106 @@ class Client:
 
     def close(self) -> None:
         """Ends every call and session of this client."""
-        self._channel.close()
+        if self._background is not None:
+            self._background.close()
+        for channel in self._connections.take_all():
+            channel.close()
 
     def describe(self, engine: str = "", *, timeout_s: float | None = None) -> list[Engine]:
-        """The engines of this loader, or the one of that name."""
-        with self._typed_errors():
-            answer = self._stub.Describe(loader_pb2.DescribeRequest(engine=engine), timeout=timeout_s)
-        return [messages.to_engine(one) for one in answer.engines]
+        """The engines of this loader, or the one of that name; with a registry, as one of the nodes has them."""
+        attempt = self._attempt(Target(engine), timeout_s, may_open_elsewhere)
+        while True:
+            with self._lease(attempt) as lease:
+                request = loader_pb2.DescribeRequest(engine=engine)
+                answer = lease.stub.Describe(request, timeout=attempt.remaining_s)
+                return [messages.to_engine(one) for one in answer.engines]
 
     def exec(
         self,
-        target: str | Target,
-        items: Items,
+        target: str | Target = "",
+        items: Items = (),
         params: Parameters = None,
         *,
         timeout_s: float | None = None,
+        **which: Unpack[Which],
     ) -> list[Result]:
         """Every result of a one-shot call, in order."""
-        request = messages.exec_request(target, items, params)
-        with self._typed_errors():
-            answer = self._stub.Exec(request, timeout=timeout_s)
-        return [from_frame(frame) for frame in answer.frames]
+        wanted = to_target(target, which)
+        request = messages.exec_request(wanted, items, params)
+        attempt = self._attempt(wanted, timeout_s, may_call_elsewhere)
+        while True:
+            with self._lease(attempt) as lease:
+                answer = lease.stub.Exec(request, timeout=attempt.remaining_s)
+                return [from_frame(frame) for frame in answer.frames]
 
     def exec_stream(
         self,
-        target: str | Target,
-        items: Items,
+        target: str | Target = "",
+        items: Items = (),
         params: Parameters = None,
         *,
         timeout_s: float | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Result]:
         """The results of a one-shot call as the engine emits them. Closing the iterator cancels the call."""
-        request = messages.stream_request(target, items, params)
-        call = self._stub.ExecStream(request, timeout=timeout_s)
-        try:
-            with self._typed_errors():
-                for answer in call:
-                    if answer.WhichOneof("message") == "result":
-                        yield from_frame(answer.result)
-        finally:
-            call.cancel()
+        wanted = to_target(target, which)
+        request = messages.stream_request(wanted, items, params)
+        attempt = self._attempt(wanted, timeout_s, may_call_elsewhere)
+        while True:
+            with self._lease(attempt) as lease:
+                call = lease.stub.ExecStream(request, timeout=attempt.remaining_s)
+                try:
+                    for answer in call:
+                        if answer.WhichOneof("message") == "result":
+                            attempt.commit()
+                            yield from_frame(answer.result)
+                    return
+                finally:
+                    call.cancel()
 
     def session(
-        self, target: str | Target, params: Parameters = None, *, timeout_s: float | None = None
+        self,
+        target: str | Target = "",
+        params: Parameters = None,
+        *,
+        timeout_s: float | None = None,
+        **which: Unpack[Which],
     ) -> ClientSession:
-        """A session, opened by `with`."""
-        return ClientSession(self, self._stub, messages.open_request(target, params), timeout_s)
+        """A session, opened by `with`. It stays on its node for life."""
+        wanted = to_target(target, which)
 
-    @contextmanager
-    def _typed_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except grpc.RpcError as failure:
-            raise from_rpc(failure, self.address) from failure
+        def attempt() -> Attempt:
+            return self._attempt(wanted, timeout_s, may_open_elsewhere)
+
+        return ClientSession(attempt, self._lease, messages.open_request(wanted, params))
+
+    def _attempt(
+        self, target: Target, timeout_s: float | None, may_retry: Callable[[errors.LoaderError], bool]
+    ) -> Attempt:
+        return Attempt(self._choice, self._connections, target, timeout_s, may_retry)
+
+    def _lease(self, attempt: Attempt) -> Lease:
+        """A node for the call; waits a little where the registry knows none. Raises: why there is none."""
+        lease = attempt.lease()
+        if lease is not None or self._watch is None:
+            assert lease is not None, "one node is always known"
+            return lease
+        since_s, changed = time.monotonic(), Event()
+        with self._watch.listening(changed.set):
+            while (lease := attempt.lease()) is None:
+                changed.wait(self._watch.patience_s(attempt, since_s))
+                changed.clear()
+        return lease
+
+    def _forget(self, nodes: list[Node]) -> None:
+        for channel in self._connections.take(nodes):
+            channel.close()
+
+
+def _channel(address: str, credentials: Any, options: list[Any]) -> grpc.Channel:
+    if credentials is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 class ClientSession:
@@ -120,15 +195,15 @@ class ClientSession:
 
     def __init__(
         self,
-        client: Client,
-        stub: LoaderServiceStub,
+        attempt: Callable[[], Attempt],
+        lease: Callable[[Attempt], Lease],
         opening: loader_pb2.SessionRequest,
-        timeout_s: float | None,
     ) -> None:
-        self._client = client
-        self._stub = stub
+        self._attempt = attempt
+        self._lease = lease
+        self._opening = opening
         self._outgoing = Outgoing(opening)
-        self._timeout_s = timeout_s
+        self._address = ""
         self._open_call: Any = None
         self._opened: Opened | None = None
         self._failure: errors.LoaderError | None = None  # what the final says
@@ -151,16 +226,34 @@ class ClientSession:
     def __enter__(self) -> ClientSession:
         if self._open_call is not None:
             raise RuntimeError(messages.USED_ONCE)
-        self._open_call = self._stub.Session(self._outgoing, timeout=self._timeout_s)
-        self._call.add_done_callback(lambda _: self._outgoing.close())
+        attempt = self._attempt()
+        while self._opened is None:
+            with self._lease(attempt) as lease:
+                self._opened = self._open(lease, attempt.remaining_s)
+        return self
+
+    def _open(self, lease: Lease, timeout_s: float | None) -> Opened:
+        """Asks one node; what an earlier one said is forgotten."""
+        self._failure, self.final = None, None
+        self._address = lease.address
+        self._outgoing = outgoing = Outgoing(self._opening)
+        self._open_call = lease.stub.Session(outgoing, timeout=timeout_s)
+        self._call.add_done_callback(lambda _: outgoing.close())
+        lease.keep_until_done(self._call)
+        try:
+            return self._read_opened()
+        except BaseException:
+            self._call.cancel()  # no effect on one that is over
+            raise
+
+    def _read_opened(self) -> Opened:
         answer = self._next()
         if answer is not None and answer.WhichOneof("message") == "final":
             self._end_with(answer.final)
             self._next()  # the status; a refusal without an error of its own is raised here
         if answer is None or answer.WhichOneof("message") != "opened":
             raise errors.InternalError("the loader did not answer with opened: is it a loader.v1 service?")
-        self._opened = messages.to_opened(answer.opened)
-        return self
+        return messages.to_opened(answer.opened)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -248,7 +341,7 @@ class ClientSession:
         try:
             return next(self._call, None)
         except grpc.RpcError as failure:
-            raise from_rpc(failure, self._client.address) from failure
+            raise from_rpc(failure, self._address) from failure
 
     def _raise_end(self) -> None:
         """The session is over: raises why. What has come before it is kept for whoever reads."""

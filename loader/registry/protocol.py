@@ -24,6 +24,7 @@ class EngineEntry:
     slots: int = 0
     slots_free: int = 0
     capabilities: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

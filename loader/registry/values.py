@@ -14,9 +14,7 @@ logger = logging.getLogger(__name__)
 
 def entry_text(entry: NodeEntry) -> str:
     """As compact JSON."""
-    values = {**asdict(entry), "metadata": dict(entry.metadata)}
-    values["engines"] = [{**asdict(one), "capabilities": dict(one.capabilities)} for one in entry.engines]
-    return json.dumps(values, separators=(",", ":"), sort_keys=True)
+    return json.dumps(asdict(entry), separators=(",", ":"), sort_keys=True)
 
 
 def entry_from(text: str) -> NodeEntry | None:
@@ -24,11 +22,26 @@ def entry_from(text: str) -> NodeEntry | None:
     try:
         values = json.loads(text)
         engines = tuple(EngineEntry(**_known(EngineEntry, one)) for one in values.get("engines", ()))
-        return NodeEntry(**{**_known(NodeEntry, values), "engines": engines})
+        return NodeEntry(**{**_known(NodeEntry, {**values, "engines": ()}), "engines": engines})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         logger.warning("not an entry of a node", extra={"error": str(error)})
         return None
 
 
 def _known(kind: type[EngineEntry] | type[NodeEntry], values: dict[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in kind.__dataclass_fields__ if name in values}
+    found = {name: values[name] for name in kind.__dataclass_fields__ if name in values}
+    for name, value in found.items():
+        if not _fits(kind.__dataclass_fields__[name].type, value):
+            raise ValueError(f"{name}: {value!r}")
+    return found
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value read from JSON is of the type that the field declares, as text."""
+    if kind == "int":
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if kind in ("str", "bool"):
+        return isinstance(value, str if kind == "str" else bool)
+    if str(kind).startswith("Mapping"):
+        return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    return True
