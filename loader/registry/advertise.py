@@ -8,7 +8,9 @@ import socket
 from loader.errors import BadConfigError
 
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-PROBE = ("192.0.2.1", 9)  # RFC 5737: documentation only; nothing is sent, the kernel just picks a route
+# Documentation only (RFC 5737, RFC 3849); nothing is sent, the kernel just picks a route.
+PROBE = ("192.0.2.1", 9)
+PROBE_6 = ("2001:db8::1", 9)
 
 
 def advertised(wanted: str | None, bound: str) -> str:
@@ -26,18 +28,25 @@ def advertised(wanted: str | None, bound: str) -> str:
         raise BadConfigError(f"grpc: {bound} cannot be announced: write `advertise: HOST:PORT`")
     if host.strip("[]") not in ANY:
         return bound
-    return f"{_outward(host.strip('[]'))}:{port}"
+    return f"{_outward(host.strip('[]'), bound)}:{port}"
 
 
-def _outward(bound: str) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _outward(host: str, bound: str) -> str:
+    families = [(socket.AF_INET, PROBE)] + ([(socket.AF_INET6, PROBE_6)] if host == "::" else [])
+    for family, probe in families:
+        address = _source_of(family, probe)
+        if address and not ipaddress.ip_address(address).is_loopback:
+            return address if family == socket.AF_INET else f"[{address}]"
+    raise BadConfigError(
+        f"grpc: {bound} is every address of this machine, and none leads out: write `advertise: HOST:PORT`"
+    )
+
+
+def _source_of(family: int, probe: tuple[str, int]) -> str:
+    """The address with which this machine would reach `probe`; empty where no route leads there."""
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
         try:
-            probe.connect(PROBE)
-            address = str(probe.getsockname()[0])
+            sender.connect(probe)
+            return str(sender.getsockname()[0])
         except OSError:
-            address = ""
-    if not address or ipaddress.ip_address(address).is_loopback:
-        raise BadConfigError(
-            f"grpc: {bound} is every address of this machine, and none leads out: write `advertise: HOST:PORT`"
-        )
-    return address
+            return ""

@@ -33,42 +33,41 @@ class Announcer:
         self._registry = registry
         self._entry = entry
         self._told: NodeEntry | None = None
-        self._is_withdrawn = False
+        self._told_s = 0.0
+        self._beaten_s = 0.0
+        self._is_withdrawn = False  # wanted so
+        self._is_gone = True  # the registry has heard it
         self._changed = asyncio.Event()
         self._busy = asyncio.Lock()
 
     def changed(self) -> None:
-        """Engines came, went or changed their state: told at once."""
+        """Engines came, went or changed their state: told now, or a second after what was told last."""
         self._changed.set()
 
     async def run(self) -> None:
         """Announces, beats and refreshes, without end."""
-        beaten_s = 0.0
-        loop = asyncio.get_running_loop()
         while True:
+            self._changed.clear()
             try:
                 async with self._busy:
-                    if not self._is_withdrawn:
-                        is_told = await self._announce()
-                        if is_told or loop.time() - beaten_s >= self._registry.beat_s:
-                            await self._registry.beat()
-                            beaten_s = loop.time()
+                    await self._say()
                 self._note(None)
             except LoaderError as error:
                 self._told = None
                 self._note(error)
-            self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._changed.wait()
+            await asyncio.sleep(self._told_s + LOOK_S - _now_s())
 
     async def withdraw(self) -> None:
-        """Says that this node takes no new work; bounded: a registry that is away hears it by the lost beat."""
+        """Says that this node takes no new work; bounded: a registry that is away hears it later, or by the lost
+        beat."""
         self._is_withdrawn = True
         with contextlib.suppress(LoaderError, TimeoutError):
             async with asyncio.timeout(WITHDRAW_S), self._busy:
-                await self._registry.withdraw()
-        self._told = None
+                await self._say()
+        self._changed.set()
 
     def resume(self) -> None:
         """Announces again."""
@@ -79,13 +78,21 @@ class Announcer:
         """Ends the connections; after run() was cancelled."""
         await self._registry.close()
 
-    async def _announce(self) -> bool:
+    async def _say(self) -> None:
+        """What the registry does not know yet, or that we live."""
+        if self._is_withdrawn:
+            if not self._is_gone:
+                await self._registry.withdraw()
+                self._is_gone, self._told = True, None
+            return
         entry = self._entry()
-        if self._told is not None and not is_news(self._told, entry):
-            return False
-        await self._registry.announce(entry)
-        self._told = entry
-        return True
+        if self._told is None or is_news(self._told, entry):
+            self._is_gone, self._told_s = False, _now_s()
+            await self._registry.announce(entry)
+            self._told, self._beaten_s = entry, _now_s()
+        elif _now_s() - self._beaten_s >= self._registry.beat_s:
+            await self._registry.beat()
+            self._beaten_s = _now_s()
 
     def _note(self, error: LoaderError | None) -> None:
         if self.is_reachable == (error is None):
@@ -95,6 +102,10 @@ class Announcer:
             logger.warning("registry unreachable", extra={"error": error.message})
         else:
             logger.info("registry reachable again")
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()  # monotonic: a clock that is set does not matter
 
 
 def is_news(told: NodeEntry, entry: NodeEntry) -> bool:

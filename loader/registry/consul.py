@@ -60,8 +60,9 @@ class ConsulRegistry:
         """As Registry.withdraw."""
         if self._announced is None:
             return
-        service_id, self._announced = self._announced["service_id"], None
+        service_id = self._announced["service_id"]
         await self._link.call(lambda consul: _deregister(consul, service_id))
+        self._announced = None
 
     async def nodes(self) -> list[NodeEntry]:
         """As Registry.nodes."""

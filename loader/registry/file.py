@@ -6,6 +6,7 @@ An entry expires when its file has not changed for a while by the watcher's own 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TTL_S = 10.0
 LOOK_S = 0.2
+FORGET = 6  # leases, after which whoever looks removes the file of a dead node
 
 
 class FileRegistry:
@@ -52,8 +54,8 @@ class FileRegistry:
     async def withdraw(self) -> None:
         """As Registry.withdraw."""
         if self._announced is not None:
-            node, self._announced = self._announced.node, None
-            await asyncio.to_thread(self._remove, f"{node}.json")
+            await asyncio.to_thread(self._remove, f"{self._announced.node}.json")
+            self._announced = None
 
     async def nodes(self) -> list[NodeEntry]:
         """As Registry.nodes. A first look cannot tell who is dead: an entry is trusted for one lease."""
@@ -105,6 +107,10 @@ class FileRegistry:
             name: (text, self._seen[name][1] if self._seen.get(name, ("",))[0] == text else now_s)
             for name, text in texts.items()
         }
+        for name, (_, since_s) in self._seen.items():
+            if now_s - since_s > FORGET * self._ttl_s:
+                with contextlib.suppress(OSError):  # ours to read only
+                    (self._folder / name).unlink()
         living = [text for text, since_s in self._seen.values() if now_s - since_s < self._ttl_s]
         found = [entry for text in living if (entry := _entry(text))]
         return sorted(found, key=lambda one: one.node)

@@ -1,0 +1,60 @@
+"""Each backend of a registry, with what else happens to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from consul_agent import ConsulAgent
+
+from loader.consul_link import ConsulAccess
+from loader.registry import NodeEntry, Registry
+from loader.registry.consul import ConsulRegistry
+from loader.registry.file import FileRegistry
+
+TTL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One registry for the nodes of one service. `other`: of another service beside it."""
+
+    open: Callable[[], Registry]
+    other: Callable[[], Registry]
+    forget: Callable[[str], None]  # the registry loses a node
+    litter: Callable[[], None]  # another program leaves something there
+
+
+def file_backend(folder: Path) -> Backend:
+    def litter() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "other.json").write_text('{"entry": 1}')
+        (folder / "half.json").write_text('{"entry": "{')
+        (folder / "notes.txt").write_text("x")
+
+    return Backend(
+        lambda: FileRegistry(f"file:{folder}", ttl_s=TTL_S),
+        lambda: FileRegistry(f"file:{folder}-other", ttl_s=TTL_S),
+        lambda node: (folder / f"{node}.json").unlink(),
+        litter,
+    )
+
+
+def consul_backend(agent: ConsulAgent, service: str) -> Backend:
+    def litter() -> None:
+        for number, meta in enumerate(({}, {"loader_0": "{half"}, {"loader_0": '{"engines": 3}'})):
+            body = {"Name": service, "ID": f"other-{service}-{number}", "Port": 1, "Meta": meta}
+            agent.call("PUT", "/agent/service/register", json.dumps(body).encode())
+
+    return Backend(
+        lambda: ConsulRegistry(agent.url(f"services/{service}"), ConsulAccess(), ttl_s=TTL_S),
+        lambda: ConsulRegistry(agent.url(f"services/{service}-other"), ConsulAccess(), ttl_s=TTL_S),
+        lambda node: agent.call("PUT", f"/agent/service/deregister/{service}-{node}"),
+        litter,
+    )
+
+
+def entry(node: str, port: int = 50051, **more: object) -> NodeEntry:
+    return NodeEntry(node, f"192.0.2.7:{port}", **more)  # type: ignore[arg-type]
