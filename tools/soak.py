@@ -2,26 +2,31 @@
 
     python tools/soak.py --minutes 10 --write docs/soak.md
 
-Load is 70 % of the frame rate that the same clients reach unpaced on this machine. Client processes are
-killed, connections closed and sessions cancelled at random. At the end no session, slot, queued byte,
-descriptor, thread or memory file may be left over, and resident memory must have stayed flat. Exit code 1
-says that it was not so. Knows the public client, AdminService and /proc; refuses to know the loader's inside.
+First the clients run unpaced: that is the peak. Then their pace is steered so that the loader takes 70 % of it
+throughout. Client processes are killed, connections closed and sessions cancelled at random. Between warm-up and
+end no session, slot, queued byte, descriptor, thread or memory file may be added, and resident memory must stay
+flat. Exit code 1 says that it was not so. Knows the public client, AdminService and /proc; refuses to know the
+loader's inside, but for one thing: a host's pool of threads grows when all of them are busy, up to its limit, and
+stays; each of its threads owns one descriptor.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
 import random
 import selectors
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,8 +46,12 @@ SLOTS = 64
 WORKERS = 3
 THREADS = 4
 LOAD = 0.7
+LOAD_ERROR = 0.05  # of the peak
+STEER_S = 5  # the rate that is steered by is that of so many seconds
+GAIN = 0.3
 ENGINE_THREADS = 8
 OTHER_THREADS = 8  # of a host, whatever its engine
+POOL_DESCRIPTOR = "anon_inode:[eventfd]"
 FRAMES = 50  # of a session at most
 PAYLOAD = bytes(1024)
 BIG = bytes(256 << 10)  # travels through the arena
@@ -52,23 +61,23 @@ READY_S = 60
 SETTLE_S = 30
 GROWTH = 0.05
 GROWTH_BYTES = 4 << 20
+RATE = struct.Struct("d")
 GAUGES = ("sessions_open", "slots_used", "queue_depth", "queued_input_bytes", "queued_result_bytes")
 
 
 # ---- a client process
 
 
-def work(address: str, rate: float) -> None:
-    """Sessions on random engines until somebody kills this process; `rate` frames a second, 0: unpaced."""
+def work(address: str, rate: Path) -> None:
+    """Sessions on random engines until somebody kills this process, as fast as `rate` says."""
     for number in range(THREADS):
-        threading.Thread(target=work_alone, args=(address, rate / THREADS, number), daemon=True).start()
+        threading.Thread(target=work_alone, args=(address, Pace(rate), number), daemon=True).start()
     signal.pause()
 
 
-def work_alone(address: str, rate: float, number: int) -> None:
+def work_alone(address: str, pace: Pace, number: int) -> None:
     """One thread of a client process."""
     chance = random.Random(os.getpid() * 100 + number)
-    pace = Pace(rate)
     while True:
         with Client(address) as client, suppress(LoaderError):
             for _ in range(20):
@@ -102,20 +111,22 @@ def one_session(client: Client, chance: random.Random, pace: Pace) -> bool:
 
 
 class Pace:
-    """Lets one frame pass each 1/rate seconds."""
+    """Lets one frame pass each 1/rate seconds; the rate of one thread stands in a file, 0: unpaced."""
 
-    def __init__(self, rate: float) -> None:
-        self._step_s = 1 / rate if rate else 0.0
+    def __init__(self, rate: Path) -> None:
+        with rate.open("rb") as file:
+            self._rate = mmap.mmap(file.fileno(), RATE.size, prot=mmap.PROT_READ)
         self._next_s = time.monotonic()
 
     def wait(self) -> None:
         """Returns when the next frame is due; what is late is not made up for."""
-        if not self._step_s:
+        (rate,) = RATE.unpack(self._rate)
+        if not rate:
             return
         now = time.monotonic()
         if self._next_s > now:
             time.sleep(self._next_s - now)
-        self._next_s = max(self._next_s, now) + self._step_s
+        self._next_s = max(self._next_s, now) + 1 / rate
 
 
 # ---- the loader
@@ -196,13 +207,20 @@ def first_line(process: subprocess.Popen[str]) -> str:
 class Workers:
     """The client processes."""
 
-    def __init__(self, address: str, rate: float) -> None:
-        self._arguments = [sys.executable, __file__, "--work", address, "--rate", str(rate / WORKERS)]
+    def __init__(self, address: str, folder: Path) -> None:
+        self._rate = folder / "rate"
+        self._rate.write_bytes(RATE.pack(0))
+        self._arguments = [sys.executable, __file__, "--work", address, "--rate", str(self._rate)]
         self._processes = [self._start() for _ in range(WORKERS)]
         self.killed = 0
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._arguments, stderr=subprocess.DEVNULL)
+
+    def run_at(self, rate: float) -> None:
+        """Frames a second of all together; 0: unpaced."""
+        with self._rate.open("r+b") as file:
+            file.write(RATE.pack(rate / (WORKERS * THREADS)))
 
     def kill_one(self) -> None:
         """SIGKILL in the middle of whatever it does; another one takes its place."""
@@ -219,6 +237,26 @@ class Workers:
             process.wait()
 
 
+class Steering:
+    """Keeps the rate that the loader achieves at the target, whatever the clients lose."""
+
+    def __init__(self, workers: Workers, target: float) -> None:
+        self._workers = workers
+        self._target = self._asked = target
+        self._seen: deque[tuple[float, float]] = deque(maxlen=STEER_S + 1)
+        workers.run_at(target)
+
+    def saw(self, frames: float) -> None:
+        """Called each second with the frames taken so far."""
+        self._seen.append((time.monotonic(), frames))
+        (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
+        if last_s - first_s < 1:
+            return
+        missing = self._target - (last - first) / (last_s - first_s)
+        self._asked = min(max(self._asked + GAIN * missing, self._target / 2), self._target * 3)
+        self._workers.run_at(self._asked)
+
+
 # ---- measuring
 
 
@@ -228,10 +266,15 @@ class Sample:
 
     at_s: float
     rss: list[int]  # of the loader, then of each host
-    fds: list[int]
+    descriptors: list[Counter[str]]  # by kind
     threads: list[int]
     memory_files: list[int]
-    sessions: float = 0
+    sessions: float
+    frames: float
+
+    @property
+    def fds(self) -> list[int]:
+        return [kinds.total() for kinds in self.descriptors]
 
 
 @dataclass
@@ -239,8 +282,8 @@ class Soak:
     """What was seen, and what was wrong."""
 
     minutes: float
+    warm_up_s: float
     peak_rate: float = 0.0
-    frames: float = 0.0
     sessions: float = 0.0
     killed: int = 0
     samples: list[Sample] = field(default_factory=list)
@@ -255,11 +298,22 @@ def look(loader: Loader, started_s: float) -> Sample:
     return Sample(
         time.monotonic() - started_s,
         [process.memory_info().rss for process in family],
-        [process.num_fds() for process in family],
+        [descriptors(process.pid) for process in family],
         [process.num_threads() for process in family],
         [memory_files(process.pid) for process in family],
         loader.total("sessions_open"),
+        loader.total("frames_in"),
     )
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """Open descriptors by kind: "socket", "anon_inode:[eventfd]", a path."""
+    kinds: Counter[str] = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            target = str(link.readlink())
+            kinds[target.partition(":[")[0] if target[0] != "a" else target] += 1
+    return kinds
 
 
 def memory_files(pid: int) -> int:
@@ -281,36 +335,39 @@ def until(is_true: Callable[[], Any], limit_s: float) -> bool:
     return True
 
 
-def peak_rate(loader: Loader, seconds: float) -> float:
-    """Frames a second that unpaced clients reach, after a warm-up of the same length."""
-    workers = Workers(loader.address, 0)
-    try:
-        time.sleep(seconds)
-        before = loader.total("frames_in")
-        time.sleep(seconds)
-        return (loader.total("frames_in") - before) / seconds
-    finally:
-        workers.kill_all()
-
-
-def run(minutes: float, calibration_s: float) -> Soak:
-    """The whole soak."""
-    soak = Soak(minutes)
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as loader:
-        started_s = time.monotonic()
+def run(minutes: float, warm_up_s: float) -> Soak:
+    """The whole soak: peak, warm-up, what is there when idle, load, what is there when idle."""
+    soak = Soak(minutes, warm_up_s)
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as loader:
+        folder, started_s = Path(name), time.monotonic()
         pids = [process.pid for process in loader.family()]
-        soak.peak_rate = peak_rate(loader, calibration_s)
-        settle(loader, soak, "the calibration")
+        soak.peak_rate = peak_rate(loader, folder, warm_up_s)
+        load(loader, folder, soak, warm_up_s)
+        settle(loader, soak, "the warm-up")
         soak.before = look(loader, started_s)
-        load(loader, soak, started_s)
+        first = loader.total("sessions_opened")
+        soak.killed, soak.samples = load(loader, folder, soak, minutes * 60)
+        soak.sessions = loader.total("sessions_opened") - first
         settle(loader, soak, "the load")
-        baseline = soak.before
-        until(lambda: is_back(look(loader, started_s), baseline), SETTLE_S)
+        before = soak.before
+        until(lambda: not leaks(before, look(loader, started_s)), SETTLE_S)
         soak.after = look(loader, started_s)
         judge(soak)
         if [process.pid for process in loader.family()] != pids:
             soak.faults.append("a host was replaced during the soak")
     return soak
+
+
+def peak_rate(loader: Loader, folder: Path, seconds: float) -> float:
+    """Frames a second that unpaced clients reach, after half of that time."""
+    workers = Workers(loader.address, folder)
+    try:
+        time.sleep(seconds / 2)
+        before = loader.total("frames_in")
+        time.sleep(seconds)
+        return (loader.total("frames_in") - before) / seconds
+    finally:
+        workers.kill_all()
 
 
 def settle(loader: Loader, soak: Soak, what: str) -> None:
@@ -319,44 +376,42 @@ def settle(loader: Loader, soak: Soak, what: str) -> None:
         soak.faults.append(f"in use {SETTLE_S} s after {what}: {loader.in_use()}")
 
 
-def load(loader: Loader, soak: Soak, started_s: float) -> None:
-    """Load, samples and killings for the given time."""
-    frames, sessions = loader.total("frames_in"), loader.total("sessions_opened")
-    workers = Workers(loader.address, LOAD * soak.peak_rate)
-    end_s = time.monotonic() + soak.minutes * 60
-    kill_s = time.monotonic() + KILL_PERIOD_S
+def load(loader: Loader, folder: Path, soak: Soak, seconds: float) -> tuple[int, list[Sample]]:
+    """Load and killings for the given time: how many were killed, and what was seen each second."""
+    workers = Workers(loader.address, folder)
+    steering = Steering(workers, LOAD * soak.peak_rate)
+    started_s = time.monotonic()
+    samples: list[Sample] = []
+    kill_s = KILL_PERIOD_S
     try:
-        while time.monotonic() < end_s:
-            time.sleep(SAMPLE_S)
-            soak.samples.append(look(loader, started_s))
-            if time.monotonic() > kill_s:
+        while (now_s := time.monotonic() - started_s) < seconds:
+            samples.append(look(loader, started_s))
+            steering.saw(samples[-1].frames)
+            if now_s > kill_s:
                 workers.kill_one()
                 kill_s += KILL_PERIOD_S
+            time.sleep(SAMPLE_S)
     finally:
         workers.kill_all()
-    soak.frames = loader.total("frames_in") - frames
-    soak.sessions = loader.total("sessions_opened") - sessions
-    soak.killed = workers.killed
-
-
-def is_back(now: Sample, before: Sample) -> bool:
-    """No more descriptors, threads and memory files than before the load."""
-    return not leaks(before, now)
+    return workers.killed, samples
 
 
 def leaks(before: Sample, after: Sample) -> list[str]:
-    """What there is too much of. A host may have grown its pool of threads, each with a descriptor."""
+    """What is not as it was. Threads that a host's pool has gained are allowed, with a descriptor each."""
     found = []
     for at in range(min(len(before.fds), len(after.fds))):
         name = f"host {at}" if at else "the loader"
-        threads = after.threads[at] - before.threads[at]
+        gained = after.threads[at] - before.threads[at]
         limit = OTHER_THREADS + ENGINE_THREADS - before.threads[at] if at else 0
-        allowed = max(0, threads) if at else 0
-        if threads > limit:
+        if gained > limit:
             found.append(f"threads of {name}: {before.threads[at]} before, {after.threads[at]} after")
-        if after.fds[at] - before.fds[at] > allowed:
-            found.append(f"descriptors of {name}: {before.fds[at]} before, {after.fds[at]} after")
-        if after.memory_files[at] > before.memory_files[at]:
+        kinds = Counter(after.descriptors[at])
+        kinds.subtract(before.descriptors[at])
+        if at:
+            kinds[POOL_DESCRIPTOR] -= gained
+        if different := {kind: count for kind, count in kinds.items() if count}:
+            found.append(f"descriptors of {name}: {different} more than before")
+        if after.memory_files[at] != before.memory_files[at]:
             found.append(
                 f"memory files of {name}: {before.memory_files[at]} before, {after.memory_files[at]} after"
             )
@@ -372,13 +427,22 @@ def judge(soak: Soak) -> None:
     early, late = growth(soak)
     if late > early * (1 + GROWTH) + GROWTH_BYTES:
         soak.faults.append(f"resident memory grew from {mib(early)} to {mib(late)} MiB")
+    held = rate_of(soak) / soak.peak_rate
+    if abs(held - LOAD) > LOAD_ERROR:
+        soak.faults.append(f"the load was {held:.0%} of the peak: run it on a quiet machine")
+
+
+def rate_of(soak: Soak) -> float:
+    """Frames a second that the loader took in the soak."""
+    first, last = soak.samples[0], soak.samples[-1]
+    return (last.frames - first.frames) / (last.at_s - first.at_s)
 
 
 def growth(soak: Soak) -> tuple[float, float]:
-    """Median resident bytes of the family in the second quarter and in the last."""
+    """Median resident bytes of the family in the first quarter and in the last."""
     totals = [sum(sample.rss) for sample in soak.samples]
     quarter = max(1, len(totals) // 4)
-    return statistics.median(totals[quarter : 2 * quarter] or totals), statistics.median(totals[-quarter:])
+    return statistics.median(totals[:quarter]), statistics.median(totals[-quarter:])
 
 
 # ---- the report
@@ -401,22 +465,26 @@ def page(soak: Soak, plot: str) -> str:
     early, late = growth(soak)
     rows = [
         ("minutes", soak.minutes),
-        ("frames a second, unpaced", round(soak.peak_rate)),
-        ("frames a second, in the soak", round(soak.frames / (soak.minutes * 60))),
+        ("peak: frames a second of unpaced clients", round(soak.peak_rate)),
+        ("frames a second in the soak", round(rate_of(soak))),
+        ("of the peak", f"{rate_of(soak) / soak.peak_rate:.1%}"),
         ("sessions", round(soak.sessions)),
         ("client processes killed", soak.killed),
         ("descriptors before, after", both(soak, "fds")),
         ("threads before, after", both(soak, "threads")),
         ("memory files before, after", both(soak, "memory_files")),
         ("sessions open at the end", round(soak.after.sessions)),
-        ("resident MiB, second quarter, last quarter", f"{mib(early)}, {mib(late)}"),
+        ("resident MiB, first quarter, last quarter", f"{mib(early)}, {mib(late)}"),
         ("faults", "; ".join(soak.faults) or "none"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
         "# Soak\n\nWritten by `tools/soak.py`. A native and a Python echo engine under "
         f"{round(LOAD * 100)} % of the rate that the same clients reach unpaced; clients are killed, "
-        "close connections and cancel at random.\n\n| | |\n|---|---|\n"
+        "close connections and cancel at random. Numbers are those of the loader, the native and the Python host, "
+        f"taken when idle: before is after {soak.warm_up_s * 2.5:g} s of warm-up. A host's pool of threads grows when "
+        "all of them are busy, up to a limit, and stays; each of its threads owns one eventfd. Everything else is "
+        "exactly as it was, or it is a fault.\n\n| | |\n|---|---|\n"
         f"{table}\n\n![Resident memory of the loader and its hosts]({plot})\n"
     )
 
@@ -457,15 +525,20 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--calibration", type=float, default=10, help="seconds of unpaced load")
+    parser.add_argument(
+        "--warm-up",
+        type=float,
+        default=20,
+        help="seconds in which the peak is measured, and of the warm-up after it",
+    )
     parser.add_argument("--write", type=Path, help="the page; a plot of the same name is put beside it")
     parser.add_argument("--work", help=argparse.SUPPRESS)
-    parser.add_argument("--rate", type=float, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         work(arguments.work, arguments.rate)
         return 0
-    soak = run(arguments.minutes, arguments.calibration)
+    soak = run(arguments.minutes, arguments.warm_up)
     plot = arguments.write.with_suffix(".svg") if arguments.write else Path("soak.svg")
     text = page(soak, plot.name)
     if arguments.write:
