@@ -139,6 +139,9 @@ def flat_statistics(statistics: Mapping[str, Any]) -> dict[str, float]:
             values[f"loader_{name}{{{label}}}"] = float(value)
         for reason, value in engine["closed"].items():
             values[f'loader_sessions_closed{{{label},reason="{reason}"}}'] = float(value)
+        for name, histogram in engine["histograms"].items():
+            for bound, count in _cumulative(histogram):
+                values[f'loader_{name}_bucket{{{label},le="{bound}"}}'] = count
     return values
 
 

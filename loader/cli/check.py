@@ -1,7 +1,11 @@
-"""`loader check FILE`: a configuration or a wrapper, told by content. Serves nothing, calls no init."""
+"""`loader check WHAT`: a configuration or a wrapper, told by content. Serves nothing, calls no init.
+
+A configuration is looked at as it would be served: from its center, with everything that it includes.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +15,19 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from loader.center import Revision
+    from loader.config import Bootstrap, ServiceConfig
     from loader.engine.manifest import Manifest
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="Configuration, engine.yaml, wrapper's folder, .py or .so.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|URL",
+            help="Configuration (a file, a directory, a center), engine.yaml, wrapper's folder, .py or .so.",
+        ),
+    ],
 ) -> None:
     """Check a configuration and its wrappers, or one wrapper: does it load, what does it declare.
 
@@ -24,22 +36,29 @@ def check(
     from loader.errors import LoaderError
 
     try:
-        is_good = check_config(file) if is_config(file) else check_wrapper(file)
+        is_good = check_config(what) if is_config(what) else check_wrapper(Path(what))
     except LoaderError as error:
         typer.echo(str(error), err=True)
         is_good = False
     raise typer.Exit(0 if is_good else 3)
 
 
-def is_config(file: Path) -> bool:
-    """What it says decides, not its name: a service's file has engines, a manifest a kind or an entry."""
+def is_config(what: str) -> bool:
+    """What it says decides, not its name: a service's file has engines or a center, a manifest a kind or an entry."""
     import os
 
+    from loader.config.bootstrap import URL
     from loader.config.document import parse_document
+    from loader.engine.manifest import FILE_NAME
 
-    if file.is_dir() or file.suffix in (".py", ".so"):
+    file = Path(what)
+    if URL.match(what):
+        return True
+    if file.is_dir():
+        return not (file / FILE_NAME).exists() and any(file.glob("*.yaml"))
+    if file.suffix in (".py", ".so"):
         return False
-    values = parse_document(read_text(file), str(file), os.environ).values
+    values = parse_document(read_text(file), what, os.environ).values
     return "engines" in values or not ("kind" in values or "entry" in values)
 
 
@@ -58,14 +77,14 @@ def read_text(file: Path) -> str:
         ) from None
 
 
-def check_config(file: Path) -> bool:
-    """Checks the file, then every wrapper it names; all mistakes are told."""
-    from loader.config import read_config
+def check_config(what: str) -> bool:
+    """Checks what would be served, then every wrapper it names; all mistakes are told."""
+    from loader.config import read_bootstrap
     from loader.engine.spec import make_spec
     from loader.errors import LoaderError
 
-    config = read_config(read_text(file), str(file))
-    typer.echo(f"{file}: a configuration of {len(config.engines)} engines")
+    bootstrap = read_bootstrap(what)
+    config = read_service(bootstrap, what)
     is_good = True
     for name, engine in config.engines.items():
         for one in engine.versions.values() or [engine]:
@@ -77,6 +96,28 @@ def check_config(file: Path) -> bool:
                 typer.echo(f"engine {name}: {error}", err=True)
                 is_good = False
     return is_good
+
+
+def read_service(bootstrap: Bootstrap, what: str) -> ServiceConfig:
+    """What the center holds now, with what this node says over it. Raises: LoaderError."""
+    from loader.center import open_center
+    from loader.config import read_documents
+
+    center = open_center(bootstrap.center, bootstrap.access)
+
+    async def load() -> Revision:
+        try:
+            return await center.load()
+        finally:
+            await center.close()
+
+    revision = asyncio.run(load())
+    documents = {center.origin_of(one.name): one.text for one in revision.documents}
+    config = read_documents(documents, bootstrap.folder, bootstrap.over)
+    origin = f", from {center.url}" if center.url != f"file:{Path(what).absolute()}" else ""
+    included = f" with {', '.join(list(documents)[1:])}" if len(documents) > 1 else ""
+    typer.echo(f"{what}: a configuration of {len(config.engines)} engines{origin}{included}")
+    return config
 
 
 def check_wrapper(path: Path) -> bool:

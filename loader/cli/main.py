@@ -8,8 +8,13 @@ import typer
 
 from loader.cli.call import call
 from loader.cli.check import check
+from loader.cli.config import group as config_group
+from loader.cli.ctl import group as ctl_group
 from loader.cli.describe import describe
 from loader.cli.include import include
+from loader.cli.plan import plan
+from loader.cli.rollout import rollout
+from loader.cli.status import status
 from loader.cli.version import version
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -17,6 +22,11 @@ app.command()(call)
 app.command()(check)
 app.command()(describe)
 app.command()(include)
+app.add_typer(config_group, name="config")
+app.command()(plan)
+app.command()(status)
+app.command()(rollout)
+app.add_typer(ctl_group, name="ctl")
 app.command()(version)
 
 EXIT_CODES = """Exit codes: 0 ended as asked; 1 a defect; 2 the command line is wrong; 3 the configuration is not

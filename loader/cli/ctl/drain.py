@@ -1,0 +1,134 @@
+"""`loader ctl drain` and `loader ctl undrain`: a loader takes no new work, and takes it again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loader.cli.connection import Authority, ClientCertificate, ClientKey
+from loader.cli.operating import CenterUrl, ConfigFile, Exit, Where, run, seconds, where
+from loader.cli.output import Output, OutputForm, console, show
+
+if TYPE_CHECKING:
+    from loader.operate.nodes import Node, Nodes
+
+LOOK_S = 0.3
+
+Which = Annotated[
+    str, typer.Argument(metavar="NODE|HOST:PORT", help="Its name in the registry, or its address.")
+]
+
+
+def drain(
+    node: Which,
+    timeout: Annotated[
+        str, typer.Option("--timeout", help="Then open sessions are closed: 90s, 5m. Else drain_timeout_s.")
+    ] = "",
+    end: Annotated[
+        bool, typer.Option("--end", help="The loader ends then; else it stays for `undrain`.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Until no session is open.")] = False,
+    center: CenterUrl = "",
+    config: ConfigFile = "",
+    ca: Authority = None,
+    certificate: ClientCertificate = None,
+    key: ClientKey = None,
+    output: OutputForm = Output.TABLE,
+) -> None:
+    """Let a loader take no new work: it leaves the registry, its readiness turns red, open sessions go on.
+
+    A loader that drains is not announced: the address that is printed is what `undrain` takes. Exit codes: 0 it
+    drains; 1 it does not answer; 2 the command line is wrong, or there is no such node.
+    """
+    limit_s = seconds(timeout, "--timeout") if timeout else None
+    run(
+        _drain(where(center, config, None, ca, certificate, key), node, limit_s, output, ends=end, waits=wait)
+    )
+
+
+def undrain(
+    node: Which,
+    center: CenterUrl = "",
+    config: ConfigFile = "",
+    ca: Authority = None,
+    certificate: ClientCertificate = None,
+    key: ClientKey = None,
+    output: OutputForm = Output.TABLE,
+) -> None:
+    """Let a loader that drains take new work again.
+
+    Exit codes: as `drain`.
+    """
+    run(_undrain(where(center, config, None, ca, certificate, key), node, output))
+
+
+def _place(place: Where, name: str) -> Where:
+    """An address wants no center."""
+    from dataclasses import replace
+
+    if ":" in name:
+        return replace(place, addresses=(name,))
+    if not place.center and not place.config:
+        raise typer.BadParameter(
+            f"{name} is no HOST:PORT: give --center URL or --config FILE to find a node by name"
+        )
+    return place
+
+
+async def _drain(
+    place: Where, name: str, limit_s: float | None, output: Output, *, ends: bool, waits: bool
+) -> int:
+    from loader.v1 import admin_pb2
+
+    async with _place(place, name).nodes() as nodes:
+        node = await nodes.one(name)
+        answer = await nodes.call(node, "Drain", admin_pb2.DrainRequest(timeout_s=limit_s, stay=not ends))
+        left = answer.open_sessions
+        if waits:
+            left = await _emptied(nodes, node, left, ends=ends)
+    value = {"node": node.name, "address": node.address, "open_sessions": left, "ends": ends}
+    if output is Output.TABLE:
+        cure = "" if ends else f"; `loader ctl undrain {node.address}` lets it work again"
+        typer.echo(f"{node.name} takes no new work, {left} sessions are open{cure}")
+    else:
+        show(value, output)
+    return Exit.OK
+
+
+async def _emptied(nodes: Nodes, node: Node, left: int, *, ends: bool) -> int:
+    """Until no session is open there; a loader that ends is gone then."""
+    from rich.progress import Progress
+
+    from loader.operate.nodes import NodeError
+    from loader.v1 import admin_pb2
+
+    out = console(is_error=True)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
+        task = progress.add_task(f"drain {node.name}", total=max(left, 1))
+        while True:
+            try:
+                answer = await nodes.call(node, "ListSessions", admin_pb2.ListSessionsRequest())
+            except NodeError:
+                if ends:
+                    return 0
+                raise
+            open_now = len(answer.sessions)
+            progress.update(task, completed=max(left - open_now, 0))
+            if open_now == 0:
+                return 0
+            await asyncio.sleep(LOOK_S)
+
+
+async def _undrain(place: Where, name: str, output: Output) -> int:
+    from loader.v1 import admin_pb2
+
+    async with _place(place, name).nodes() as nodes:
+        node = await nodes.one(name)
+        await nodes.call(node, "Undrain", admin_pb2.UndrainRequest())
+    if output is Output.TABLE:
+        typer.echo(f"{node.name} takes new work")
+    else:
+        show({"node": node.name, "address": node.address}, output)
+    return Exit.OK
