@@ -120,7 +120,11 @@ class ConsulLink:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         cures = (
             ("CERTIFICATE_VERIFY_FAILED", "give the authority that signed it as `center_ca`"),
-            ("certificate required", "give `center_certificate` and `center_key`"),
+            ("certificate required", "give `center_certificate` and `center_key`"),  # TLS 1.3
+            (
+                "bad certificate",
+                "give `center_certificate` and `center_key`",
+            ),  # TLS 1.2: none, or another authority's
             ("WRONG_VERSION_NUMBER", "it speaks no TLS there: write consul:// without +https"),
             ("HTTP request to an HTTPS server", "it speaks TLS there: write consul+https://"),
         )

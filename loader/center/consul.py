@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 5  # of a blocking query; Consul adds up to a sixteenth. Bounds how long a server that hangs goes unnoticed
 MOST_OPERATIONS = 64  # of a transaction
+MOST_BYTES = 512 * 1024  # of a value and of a transaction
 RETRY_S = 0.5
 RETRY_MAX_S = 5.0
 
@@ -119,18 +120,21 @@ class ConsulCenter:
     async def acknowledgements(self) -> list[Acknowledgement]:
         """As Center.acknowledgements."""
         _, rows = await self._read("acknowledgements/")
-        found = [acknowledgement_from(_text(row)) for row in rows]
+        found = [acknowledgement_from(_note(row)) for row in rows]
         return sorted((one for one in found if one), key=lambda one: one.node)
 
     async def history(self) -> list[HistoryEntry]:
         """As Center.history."""
         _, rows = await self._read("history/")
-        found = [history_from(_text(row)) for row in sorted(rows, key=_age, reverse=True)]
+        found = [history_from(_note(row)) for row in sorted(rows, key=_age, reverse=True)]
         return [one for one in found if one]
 
     async def record(self, revision: Revision, author: str) -> None:
         """As Center.record: made only where it is not there."""
         key, text = f"{self._prefix}/history/{revision.name}", history_text(revision, author, "seen")
+        if len(text) > MOST_BYTES:
+            logger.warning("too big for the history", extra={"revision": revision.name, "bytes": len(text)})
+            return
         await self._link.call(lambda consul: consul.kv.put(key, text, cas=0))
         await self._prune()
 
@@ -190,13 +194,20 @@ class ConsulCenter:
         return out
 
     async def _transact(self, operations: list[dict[str, Any]], expected: str) -> None:
+        data = json.dumps(operations)
+        if len(data) > MOST_BYTES:
+            raise BadConfigError(
+                f"{self.url}: the change and its entry in the history are {len(data)} bytes as Consul keeps them: "
+                f"it takes {MOST_BYTES} at once: put fewer or smaller documents"
+            )
+
         def use(consul: Any) -> Any:
             # Not consul.txn.put: it sends no token.
             headers = consul.prepare_headers(None)
-            return consul.http.put(_status, "/v1/txn", data=json.dumps(operations), headers=headers)
+            return consul.http.put(_status, "/v1/txn", data=data, headers=headers)
 
         status, body = await self._link.call(use)
-        if status == 409 and "ermission denied" not in body:
+        if status == 409:
             raise ConflictError(f"{self.url}: has changed since {expected or 'it was empty'}: read it again")
         if status != 200:
             raise BadConfigError(f"{self.url}: Consul refuses the change: {status} {body.strip()}")
@@ -212,8 +223,11 @@ class ConsulCenter:
 
 def _status(response: Any) -> tuple[int, str]:
     """The answer to a transaction. Raises: what py-consul raises for an error that another address may not have."""
+    from consul import ACLPermissionDenied
     from consul.callback import CB
 
+    if response.code == 409 and "ermission denied" in response.body:
+        raise ACLPermissionDenied("Permission denied")
     if response.code == 403 or response.code >= 500:
         CB._status(response)
     return response.code, response.body
@@ -233,6 +247,11 @@ def _base64(text: str) -> str:
 
 def _text(row: dict[str, Any]) -> str:
     return bytes(row["Value"] or b"").decode()
+
+
+def _note(row: dict[str, Any]) -> str:
+    """Text of which something else than a text may be read, which then is passed over."""
+    return bytes(row["Value"] or b"").decode(errors="replace")
 
 
 def _age(row: dict[str, Any]) -> int:

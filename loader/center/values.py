@@ -61,10 +61,11 @@ def acknowledgement_text(acknowledgement: Acknowledgement) -> str:
 
 
 def acknowledgement_from(text: str) -> Acknowledgement | None:
-    """None for what is not one: other programs may write here."""
+    """None for what is not one: other programs may write here. Keys of later versions are ignored."""
     try:
         values = json.loads(text)
-        return Acknowledgement(**{**values, "state": AckState(values["state"])})
+        known = {name: values[name] for name in Acknowledgement.__dataclass_fields__ if name in values}
+        return Acknowledgement(**{**known, "state": AckState(values["state"])})
     except (ValueError, TypeError, KeyError) as error:
         logger.warning("not an acknowledgement", extra={"error": str(error)})
         return None
