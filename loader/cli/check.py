@@ -1,4 +1,4 @@
-"""`loader check WHAT`: a configuration or a wrapper, told by content. Serves nothing, calls no init.
+"""`loader check FILE`: a configuration or a wrapper, told by content. Serves nothing, calls no init.
 
 A configuration is looked at as it would be served: from its center, with everything that it includes.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check(
-    what: Annotated[
+    file: Annotated[
         str,
         typer.Argument(
             metavar="FILE|URL",
@@ -36,7 +36,7 @@ def check(
     from loader.errors import LoaderError
 
     try:
-        is_good = check_config(what) if is_config(what) else check_wrapper(Path(what))
+        is_good = check_config(file) if is_config(file) else check_wrapper(Path(file))
     except LoaderError as error:
         typer.echo(str(error), err=True)
         is_good = False

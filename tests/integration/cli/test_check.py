@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -177,3 +179,86 @@ def test_an_interpreter_that_cannot_run_is_refused(tmp_path: Path) -> None:
     done = check(tmp_path / "c.yaml")
     assert done.returncode == 3
     assert f"engines.e.python: {program} cannot be run: Exec format error" in done.stderr
+
+
+# ---------------------------------------------------------------- centers
+
+
+def service(folder: Path, name: str = "service.yaml") -> Path:
+    """A configuration whose engine stands in another document."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "engines.yaml").write_text(f"engines: {{good: {{wrapper: {module(folder, GOOD)}}}}}")
+    (folder / name).write_text("service: checked\ninclude: engines.yaml\n")
+    return folder / name
+
+
+def test_what_a_file_includes_is_checked(tmp_path: Path) -> None:
+    """Together, as it is served; a mistake is told with the document it stands in."""
+    file = service(tmp_path)
+    done = check(file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"a configuration of 1 engines with {tmp_path / 'engines.yaml'}" in done.stdout
+    assert "engine good" in done.stdout
+    (tmp_path / "engines.yaml").write_text("engines:\n  good:\n    wrappper: x\n")
+    done = check(file)
+    assert done.returncode == 3
+    assert f"{tmp_path / 'engines.yaml'}:3: engines.good.wrappper" in done.stderr
+
+
+def test_a_missing_include_is_told_with_its_line(tmp_path: Path) -> None:
+    """Of the document that asks for it."""
+    file = service(tmp_path)
+    (tmp_path / "engines.yaml").unlink()
+    done = check(file)
+    assert done.returncode == 3
+    assert f"{file}:2: the included document {tmp_path / 'engines.yaml'} does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("is_directory", [False, True])
+def test_a_bootstrap_is_followed_to_its_center(tmp_path: Path, is_directory: bool) -> None:
+    """A file or a directory; what the node says over it counts."""
+    file = service(tmp_path / "center")
+    center = file.parent if is_directory else file
+    bootstrap = tmp_path / "node.yaml"
+    bootstrap.write_text(f"center: file:center{'' if is_directory else '/service.yaml'}\nnode: n1\n")
+    done = check(bootstrap)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"a configuration of 1 engines, from file:{center}" in done.stdout
+    assert "loads as Good" in done.stdout
+    bootstrap.write_text("center: file:center/nowhere.yaml\n")
+    done = check(bootstrap)
+    assert done.returncode == 3
+    assert "nowhere.yaml: cannot be read: No such file or directory" in done.stderr
+
+
+def test_a_directory_is_a_center_or_a_wrappers_folder(tmp_path: Path) -> None:
+    """Told by what is in it."""
+    service(tmp_path / "center")
+    assert "a configuration of 1 engines" in check(tmp_path / "center").stdout
+    assert "a configuration of 1 engines" in check(f"file:{tmp_path / 'center'}").stdout
+
+
+def test_consul_is_asked(shared_consul: Any, tmp_path: Path) -> None:
+    """By a bootstrap and by its URL, and a mistake in it is told."""
+    agent, prefix = shared_consul, "checked"
+    agent.put(f"{prefix}/config/service.yaml", f"engines: {{good: {{wrapper: {module(tmp_path, GOOD)}}}}}")
+    url = f"consul://{agent.address}/{prefix}"
+    (tmp_path / "node.yaml").write_text(f"center: {url}\n")
+    for what in (tmp_path / "node.yaml", url):
+        done = check(what)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "a configuration of 1 engines" in done.stdout
+    agent.put(f"{prefix}/config/service.yaml", "enginse: {}\n")
+    done = check(tmp_path / "node.yaml")
+    assert done.returncode == 3
+    assert "enginse" in done.stderr
+
+
+def test_a_center_out_of_reach_is_told(tmp_path: Path) -> None:
+    """In bounded time, with its address."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    (tmp_path / "node.yaml").write_text(f"center: consul://127.0.0.1:{port}/x\n")
+    done = check(tmp_path / "node.yaml")
+    assert done.returncode == 3
+    assert f"127.0.0.1:{port}" in done.stderr
