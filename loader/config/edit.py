@@ -148,6 +148,8 @@ class _Editor:
                 ": \t"
             ).startswith(("*", "&")):
                 raise self._error("is an alias or an anchor", key)
+            if rest and not isinstance(node, yaml.MappingNode) and not node.tag.endswith(":null"):
+                raise self._error(f"{name} is no mapping", key)
             if not rest or not isinstance(node, yaml.MappingNode):
                 return parent, above, key, node, rest
             parent, above = node, key
