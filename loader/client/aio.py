@@ -39,6 +39,7 @@ from loader.v1 import loader_pb2
 
 if TYPE_CHECKING:
     from loader.consul_link import ConsulAccess
+    from loader.registry import NodeEntry
 
 Parameters = Mapping[str, object] | None
 
@@ -76,6 +77,16 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def nodes(self) -> list[NodeEntry]:
+        """The nodes that the registry lists, as this client knows them; empty without a registry."""
+        return self._choice.known if isinstance(self._choice, Nodes) else []
+
+    @property
+    def is_registry_reachable(self) -> bool:
+        """Without it the nodes known last are used. True without a registry."""
+        return self._watch is None or self._watch.is_reachable
 
     async def close(self) -> None:
         """Ends every call and session of this client."""
@@ -203,7 +214,7 @@ class AsyncSession:
         self._attempt = attempt
         self._lease = lease
         self._opening = opening
-        self._address = ""
+        self.address = ""  # of the loader that serves it
         self._timeout_s: float | None = None
         self._open_call: Any = None
         self._answers: Any = None
@@ -241,7 +252,7 @@ class AsyncSession:
     async def _open(self, lease: Lease, timeout_s: float | None) -> Opened:
         """Asks one node; what an earlier one said is forgotten."""
         self._failure, self.final = None, None
-        self._address = lease.address
+        self.address = lease.address
         self._open_call = lease.stub.Session(timeout=timeout_s)
         lease.keep_until_done(self._open_call)
         # Not read(): that gives nothing more once a write has failed, the final with the reason included.
@@ -378,11 +389,11 @@ class AsyncSession:
     def _explained(self, failure: grpc.aio.AioRpcError) -> errors.LoaderError:
         """A write that failed leaves INTERNAL in place of the status."""
         if not (failure.details() or "").startswith(FAILED_WRITE):
-            return from_rpc(failure, self._address)
+            return from_rpc(failure, self.address)
         if self._call.time_remaining() == 0:
             return errors.DeadlineExceededError(f"the session has not ended within {self._timeout_s} s")
         return ConnectionFailedError(
-            f"the session broke while a frame was written (loader at {self._address})"
+            f"the session broke while a frame was written (loader at {self.address})"
         )
 
     def _is_own_cancel(self) -> bool:

@@ -74,11 +74,15 @@ class Connections(Generic[Channel]):
         self._channels: dict[Node, Channel] = {}
         self._is_closed = False
 
+    def check_open(self) -> None:
+        """Raises: ValueError once the client is closed."""
+        if self._is_closed:
+            raise ValueError("this client is closed: make another one")
+
     def stub(self, node: Node) -> LoaderServiceStub:
         """To speak with the node. Raises: ValueError once the client is closed."""
         with self._lock:
-            if self._is_closed:
-                raise ValueError("this client is closed: make another one")
+            self.check_open()
             if node.connection is None:
                 credentials = self._credentials
                 if node.entry.is_tls and credentials is None:
@@ -134,13 +138,18 @@ class Attempt:
 
     def lease(self) -> Lease | None:
         """A node. None: none is known. Raises: the last refusal, where no other node is left."""
+        self._connections.check_open()
         pick = self._choice.pick(self.target, self._tried)
         if pick is None:
             if self._last is not None:
                 raise self._last
             return None
         self._tried.append(pick.node)
-        return Lease(self, self._choice, pick, self._connections.stub(pick.node))
+        try:
+            return Lease(self, self._choice, pick, self._connections.stub(pick.node))
+        except BaseException:
+            self._choice.release(pick)
+            raise
 
     def commit(self) -> None:
         """Something has come back: from now on every failure is the caller's to see."""

@@ -34,6 +34,7 @@ from loader.v1 import loader_pb2
 
 if TYPE_CHECKING:
     from loader.consul_link import ConsulAccess
+    from loader.registry import NodeEntry
 
 Parameters = Mapping[str, object] | None
 
@@ -76,6 +77,16 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def nodes(self) -> list[NodeEntry]:
+        """The nodes that the registry lists, as this client knows them; empty without a registry."""
+        return self._choice.known if isinstance(self._choice, Nodes) else []
+
+    @property
+    def is_registry_reachable(self) -> bool:
+        """Without it the nodes known last are used. True without a registry."""
+        return self._watch is None or self._watch.is_reachable
 
     def close(self) -> None:
         """Ends every call and session of this client."""
@@ -203,7 +214,7 @@ class ClientSession:
         self._lease = lease
         self._opening = opening
         self._outgoing = Outgoing(opening)
-        self._address = ""
+        self.address = ""  # of the loader that serves it
         self._open_call: Any = None
         self._opened: Opened | None = None
         self._failure: errors.LoaderError | None = None  # what the final says
@@ -235,7 +246,7 @@ class ClientSession:
     def _open(self, lease: Lease, timeout_s: float | None) -> Opened:
         """Asks one node; what an earlier one said is forgotten."""
         self._failure, self.final = None, None
-        self._address = lease.address
+        self.address = lease.address
         self._outgoing = outgoing = Outgoing(self._opening)
         self._open_call = lease.stub.Session(outgoing, timeout=timeout_s)
         self._call.add_done_callback(lambda _: outgoing.close())
@@ -341,7 +352,7 @@ class ClientSession:
         try:
             return next(self._call, None)
         except grpc.RpcError as failure:
-            raise from_rpc(failure, self._address) from failure
+            raise from_rpc(failure, self.address) from failure
 
     def _raise_end(self) -> None:
         """The session is over: raises why. What has come before it is kept for whoever reads."""

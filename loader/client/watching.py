@@ -55,7 +55,7 @@ class Watch:
         self._nodes = nodes
         self._forget = forget
         self._has_answer = False
-        self._error = "it has not answered yet"
+        self._error = "it has not answered yet"  # empty: it is in reach
         self._listeners: set[Callable[[], None]] = set()
 
     async def run(self) -> None:
@@ -71,6 +71,11 @@ class Watch:
                 await asyncio.sleep(AGAIN_S)
         finally:
             await self._registry.close()
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the registry answered when it was asked last."""
+        return not self._error
 
     @contextlib.contextmanager
     def listening(self, told: Callable[[], None]) -> Iterator[None]:
@@ -111,7 +116,7 @@ class Watch:
                     self._error = found.message
                     logger.warning("registry unreachable", extra={"error": found.message})
                 else:
-                    self._has_answer = True
+                    self._has_answer, self._error = True, ""
                     self._forget(self._nodes.update(found))
                 for told in tuple(self._listeners):
                     told()
