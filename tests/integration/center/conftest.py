@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "app"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from backends import Backend, consul_backend, file_backend
+from consul_agent import ConsulAgent
+from following import Scene
+from running import Running
 
 
 @pytest.fixture(params=["file", "consul"])
@@ -19,3 +24,26 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Back
     if request.param == "file":
         return file_backend(tmp_path / "center")
     return consul_backend(request.getfixturevalue("shared_consul"), prefix)
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts a loader from the text of its own file; it is ended with the test."""
+    with ExitStack() as stack:
+        yield lambda text, *arguments: stack.enter_context(Running(tmp_path, text, arguments))
+
+
+@pytest.fixture
+def scene(
+    start_consul: Callable[..., ConsulAgent], prefix: str, tmp_path: Path, begin: Callable[..., Running]
+) -> Scene:
+    """A service whose Consul the test may end."""
+    return Scene(start_consul(), prefix, tmp_path, begin)
+
+
+@pytest.fixture
+def quiet_scene(
+    shared_consul: ConsulAgent, prefix: str, tmp_path: Path, begin: Callable[..., Running]
+) -> Scene:
+    """A service in a Consul that others use, too."""
+    return Scene(shared_consul, prefix, tmp_path, begin)
