@@ -234,15 +234,20 @@ def commands_page() -> str:
     from loader.cli import main
     from loader.cli.call import call
     from loader.cli.check import check
+    from loader.cli.config import show
+    from loader.cli.ctl import COMMANDS
     from loader.cli.describe import describe
     from loader.cli.include import include
+    from loader.cli.plan import plan
+    from loader.cli.rollout import rollout
+    from loader.cli.status import status
     from loader.cli.version import version
 
+    alone = (call, check, describe, include, plan, status, rollout, version)
+    sections: list[tuple[str, Any]] = [(f"loader {one.__name__}", one) for one in alone]
+    sections += [("loader config show", show), *((f"loader ctl {one.__name__}", one) for one in COMMANDS)]
     parts = [COMMANDS_HEAD, command_section("loader", main.main), f"\n{main.EXIT_CODES}\n"]
-    parts += [
-        command_section(f"loader {one.__name__}", one) for one in (call, check, describe, include, version)
-    ]
-    return "".join(parts)
+    return "".join((*parts, *(command_section(title, one) for title, one in sections)))
 
 
 def command_section(title: str, function: Any) -> str:
@@ -252,14 +257,17 @@ def command_section(title: str, function: Any) -> str:
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         said = getattr(parameter.annotation, "__metadata__", ())
         if said:
-            option = next(iter(said[0].param_decls or ()), "--" + name.replace("_", "-"))
+            # Typer keeps the first name of an option as its default.
+            names = [one for one in (said[0].default, *(said[0].param_decls or ())) if isinstance(one, str)]
+            option = ", ".join(names) or "--" + name.replace("_", "-")
             is_argument = type(said[0]).__name__ == "ArgumentInfo"
             default = (
                 ""
                 if parameter.default in (None, "", False, inspect.Parameter.empty)
                 else f" Default: {parameter.default}."
             )
-            rows.append(f"| `{name.upper() if is_argument else option}` | {said[0].help}{default} |")
+            shown = ((said[0].metavar or name.upper()) if is_argument else option).replace("|", "\\|")
+            rows.append(f"| `{shown}` | {said[0].help}{default} |")
     table = "\n| option | meaning |\n|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
     return f"\n## {title}\n\n{text}\n{table}"
 

@@ -151,7 +151,9 @@ class Site:
 
 def open_site(location: str) -> Site:
     """The site at an URL of a center, a configuration or a file that names its center. Raises: BadConfigError."""
-    bootstrap = read_bootstrap(location)
+    bootstrap = read_bootstrap(location, HereOrNamed(os.environ))
+    if bootstrap.access.token.startswith("${"):
+        raise BadConfigError(f"{location}: center_token: {bootstrap.access.token} is not set here: set it")
     return Site(bootstrap, open_center(bootstrap.center, bootstrap.access))
 
 
