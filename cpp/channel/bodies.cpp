@@ -34,7 +34,7 @@ void get_pairs(Reader& reader, std::vector<PairView>& pairs) {
 }
 
 bool is_operation(Operation operation) {
-  return operation >= Operation::kInit && operation <= Operation::kDestroy;
+  return operation >= Operation::kInit && operation <= Operation::kWarmUp;
 }
 
 }  // namespace

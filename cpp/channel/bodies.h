@@ -105,7 +105,8 @@ enum class Operation : uint8_t {
   kExec = 5,
   kUpdate = 6,
   kHealth = 7,
-  kDestroy = 8
+  kDestroy = 8,
+  kWarmUp = 9  // of INIT's two parts, where it is the one that failed
 };
 
 // Exactly one for each operation begun.

@@ -35,9 +35,10 @@ bool HostRuntime::Impl::on_init(Link& link, const channel::RecordView& record) {
 void HostRuntime::Impl::run_init(Link& link, const std::vector<uint8_t>& bytes) {
   channel::InitBody body;
   static_cast<void>(decode(bytes, body));  // it was checked when it came in
-  const Outcome outcome = init_engine(body);
+  Operation operation = Operation::kInit;
+  const Outcome outcome = init_engine(body, operation);
   if (outcome.status != LOADER_OK) {
-    complete(link, 0, Operation::kInit, outcome);
+    complete(link, 0, operation, outcome);
     return leave(kExitInitFailed);
   }
   hung_clock_.start(body.call_timeout_ns);
@@ -51,7 +52,7 @@ void HostRuntime::Impl::run_init(Link& link, const std::vector<uint8_t>& bytes) 
   finish_shutdown();
 }
 
-Outcome HostRuntime::Impl::init_engine(const channel::InitBody& body) {
+Outcome HostRuntime::Impl::init_engine(const channel::InitBody& body, Operation& operation) {
   ErrorRoom room;
   loader_status_t status = engine_.load(body.directory, body.entry, room.error());
   Outcome outcome = room.outcome(status);
@@ -66,6 +67,7 @@ Outcome HostRuntime::Impl::init_engine(const channel::InitBody& body) {
   status = engine_.warm_up(warm_room.error());
   outcome = warm_room.outcome(status);
   if (status == LOADER_OK) return outcome;
+  operation = Operation::kWarmUp;
   outcome.error_code = static_cast<uint16_t>(ErrorCode::INIT_FAILED);
   engine_.fini();
   return outcome;

@@ -113,7 +113,8 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
 
   // instance.cpp: init, update, health, fini
   void run_init(Link& link, const std::vector<uint8_t>& body);
-  Outcome init_engine(const channel::InitBody& body);
+  // `operation` becomes kWarmUp where that is what failed.
+  Outcome init_engine(const channel::InitBody& body, channel::Operation& operation);
   void send_ready(Link& link);
   void run_update(Link& link, uint64_t wire, const std::vector<uint8_t>& body);
   void run_health(Link& link, uint64_t wire);

@@ -23,6 +23,7 @@ struct EngineFacts {
   bool has_exec = true;
   bool has_sessions = true;
   bool has_update = false;
+  bool has_health = false;
 };
 
 struct EngineShared {
@@ -68,6 +69,8 @@ struct InstanceShared {
   std::atomic<InstanceState> state{InstanceState::kPrepared};
   // Set by whoever ends the instance first; the reason is theirs.
   std::atomic<bool> is_ending{false};
+  // Counted among the engine's ready instances.
+  std::atomic<bool> is_serving{false};
 };
 
 session::EngineOptions to_session_options(const EngineOptions& options);

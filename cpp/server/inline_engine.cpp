@@ -82,7 +82,7 @@ void InlineEngine::serve() {
   done_ = nullptr;
 }
 
-host::Outcome InlineEngine::init(const channel::InitBody& body) {
+host::Outcome InlineEngine::init(const channel::InitBody& body, channel::Operation& operation) {
   is_one_at_a_time_ = body.threads < links_.size();
   host::ErrorRoom room;
   host::Outcome outcome = room.outcome(engine_->init(table_, host::config_of(body), room.error()));
@@ -91,6 +91,7 @@ host::Outcome InlineEngine::init(const channel::InitBody& body) {
   outcome = warm_room.outcome(engine_->warm_up(warm_room.error()));
   if (outcome.status != LOADER_OK) {
     engine_->fini();
+    operation = channel::Operation::kWarmUp;
     return failed(std::move(outcome), ErrorCode::INIT_FAILED);
   }
   is_initialised_ = true;
@@ -103,6 +104,13 @@ host::Outcome InlineEngine::update(const channel::InitBody& body) {
   host::ErrorRoom room;
   if (!is_initialised_) return {LOADER_ERROR_UNAVAILABLE, "the engine is not initialised"};
   return room.outcome(engine_->update(host::config_of(body), room.error()));
+}
+
+host::Outcome InlineEngine::check_health() {
+  host::ErrorRoom room;
+  if (!is_initialised_) return {LOADER_ERROR_UNAVAILABLE, "the engine is not initialised"};
+  const auto turn = take_turn();
+  return room.outcome(engine_->health(room.error()));
 }
 
 void InlineEngine::report_stuck() {

@@ -37,8 +37,10 @@ class InlineEngine : public std::enable_shared_from_this<InlineEngine> {
   // ---- the engine's own thread
   // Runs what is posted; after finish(), fini. Unloads the library when nothing uses it any more.
   void serve();
-  host::Outcome init(const channel::InitBody& body);
+  // `operation` becomes kWarmUp where that is what failed.
+  host::Outcome init(const channel::InitBody& body, channel::Operation& operation);
   host::Outcome update(const channel::InitBody& body);
+  host::Outcome check_health();
   host::Identity identity() const { return engine_->identity(); }
 
   // ---- any thread

@@ -54,15 +54,15 @@ void InlineLink::run_init(channel::RecordType type, const std::vector<uint8_t>& 
   channel::InitBody body;
   static_cast<void>(decode(bytes, body));  // our own words
   const bool is_init = type == channel::RecordType::kInit;
-  host::Outcome outcome = is_init ? engine_.init(body) : engine_.update(body);
+  auto operation = is_init ? channel::Operation::kInit : channel::Operation::kUpdate;
+  host::Outcome outcome = is_init ? engine_.init(body, operation) : engine_.update(body);
   host::Identity identity;
   if (is_init && outcome.status == LOADER_OK) identity = engine_.identity();
-  post([this, is_init, outcome, identity] {
+  post([this, is_init, operation, outcome, identity] {
     if (is_init && outcome.status == LOADER_OK) {
       owner_.on_link_ready(*this, {identity.flags, identity.abi_major, identity.abi_minor,
                                    identity.name, identity.version, identity.describe_json});
     }
-    const auto operation = is_init ? channel::Operation::kInit : channel::Operation::kUpdate;
     owner_.on_link_completion(*this,
                               {operation, outcome.status, outcome.error_code, outcome.message});
   });
@@ -71,6 +71,18 @@ void InlineLink::run_init(channel::RecordType type, const std::vector<uint8_t>& 
 // The loop that asks is the one that would answer.
 void InlineLink::send_ping(uint64_t nonce) {
   if (!is_closed_) owner_.on_link_pong(*this, nonce);
+}
+
+// On the engine's thread: a check may take its time.
+void InlineLink::send_health() {
+  if (is_closed_) return;
+  engine_.post([self = shared_from_this()] {
+    host::Outcome outcome = self->engine_.check_health();
+    self->post([link = self.get(), outcome] {
+      link->owner_.on_link_completion(*link, {channel::Operation::kHealth, outcome.status,
+                                              outcome.error_code, outcome.message});
+    });
+  });
 }
 
 void InlineLink::send_fini(int32_t) {

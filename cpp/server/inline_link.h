@@ -38,6 +38,7 @@ class InlineLink final : public InstanceLink, public std::enable_shared_from_thi
   void start(const channel::Hello&) override {}
   void send_init(channel::RecordType type, const channel::InitBody& body) override;
   void send_ping(uint64_t nonce) override;
+  void send_health() override;
   void send_fini(int32_t reason) override;
   void flush() override {}
   void drain() override {}

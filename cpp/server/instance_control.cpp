@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "loader/wrapper.h"
 #include "server/host_link.h"
@@ -45,8 +46,8 @@ class InstanceControl::Seat : public LinkOwner {
   void on_link_completion(InstanceLink&, const channel::CompletionBody& completion) override {
     if (is_first()) control_.on_completion(completion);
   }
-  void on_link_pong(InstanceLink&, uint64_t) override {
-    if (is_first()) control_.on_pong();
+  void on_link_pong(InstanceLink&, uint64_t nonce) override {
+    if (is_first()) control_.on_pong(nonce);
   }
   void on_link_log(InstanceLink&, uint64_t handle, const channel::LogBody& log) override {
     push(Event("log")
@@ -250,6 +251,7 @@ void InstanceControl::on_ready(const channel::ReadyBody& ready) {
   facts_.has_exec = (ready.flags & channel::kHasExec) != 0;
   facts_.has_sessions = (ready.flags & channel::kHasSessions) != 0;
   facts_.has_update = (ready.flags & channel::kHasUpdate) != 0;
+  facts_.has_health = (ready.flags & channel::kHasHealth) != 0;
   try {
     facts_.schema = Schema::parse(facts_.declaration_json);
   } catch (const std::invalid_argument& error) {
@@ -264,22 +266,61 @@ void InstanceControl::on_completion(const channel::CompletionBody& completion) {
     return push(is_good ? "instance_updated" : "instance_update_failed", message,
                 is_good ? ErrorCode::kNone : ErrorCode::BAD_CONFIG);
   }
-  if (completion.operation != channel::Operation::kInit || was_ready_) return;
-  init_timer_.cancel();
+  if (completion.operation == channel::Operation::kHealth) return on_health(completion);
+  if (was_ready_) return;
   if (completion.status != LOADER_OK) {
+    if (completion.operation == channel::Operation::kWarmUp) stage_ = "warm_up";
     auto code = completion.error_code == 0 ? ErrorCode::INIT_FAILED
                                            : static_cast<ErrorCode>(completion.error_code);
     return end({code, 0,
                 message.empty() ? "init returned " + std::to_string(completion.status) : message});
   }
   if (!facts_.schema) facts_.schema = Schema::parse("");
-  open_for_work();
+  if (!facts_.has_health) return open_for_work();
+  stage_ = "health";  // within INIT's time
+  ask_health();
+}
+
+// No session before the first good answer; a bad one later ends the taking of new work, and the
+// control plane replaces the instance.
+void InstanceControl::on_health(const channel::CompletionBody& completion) {
+  const bool was_asked = std::exchange(is_health_asked_, false);
+  const bool is_good = completion.status == LOADER_OK;
+  if (!was_asked || stopping_ != Stopping::kNo || shared_->is_ending) return;
+  if (is_good) {
+    if (!was_ready_) open_for_work();
+    return;
+  }
+  std::string message(completion.message);
+  if (message.empty()) message = "the health check returned " + std::to_string(completion.status);
+  if (!was_ready_) return end({ErrorCode::INIT_FAILED, 0, message});
+  if (!is_healthy_) return;
+  is_healthy_ = false;
+  shared_->engine->pool->set_accepting(shared_->id, false);
+  set_serving(false);
+  push("instance_unhealthy", message, ErrorCode::ENGINE_UNAVAILABLE);
+}
+
+void InstanceControl::on_pong(uint64_t nonce) {
+  const bool is_last = nonce == static_cast<uint64_t>(last_ping_ns_);
+  unanswered_ns_ = is_last ? 0 : loop().now_ns();
+}
+
+// Any shard's thread. Whoever comes last finds the truth: end_on_shard() says it once more.
+void InstanceControl::set_serving(bool is_serving) {
+  if (shared_->is_serving.exchange(is_serving) == is_serving) return;
+  if (is_serving) {
+    shared_->engine->ready_instances++;
+  } else {
+    shared_->engine->ready_instances--;
+  }
+  plane_.note_health(*shared_->engine);
 }
 
 // Every shard knows the port before the pool hands out the first slot.
 void InstanceControl::open_for_work() {
   was_ready_ = true;
-  last_pong_ns_ = loop().now_ns();
+  init_timer_.cancel();
   ports_left_ = static_cast<uint32_t>(seats_.size());
   for (auto& seat : seats_) {
     ShardContext& shard = seat->shard();
@@ -291,14 +332,29 @@ void InstanceControl::open_for_work() {
       shard.core().add_port(self->shared_->id, self->shared_->engine->id, *link);
       if (self->ports_left_.fetch_sub(1) != 1) return;
       self->shared_->state = InstanceState::kReady;
-      self->shared_->engine->ready_instances++;
-      self->plane_.note_health(*self->shared_->engine);
+      self->set_serving(true);
       self->shared_->engine->pool->add_instance(self->shared_->id);
       self->push("instance_ready", {});
     });
   }
   ping_timer_.on_fire([this] { ping(); });
+  next_ping_ns_ = loop().now_ns();
   ping();
+}
+
+// Only time in which this thread ran counts: a loader that was stopped itself has heard nobody.
+bool InstanceControl::is_unanswered(int64_t now_ns) {
+  const int64_t timeout = options_.host_timeout_ms * kMillisecond;
+  const bool was_late = now_ns - next_ping_ns_ > timeout / 2;
+  if (was_late && unanswered_ns_ != 0) unanswered_ns_ = now_ns;
+  return unanswered_ns_ != 0 && now_ns - unanswered_ns_ > timeout;
+}
+
+void InstanceControl::ask_health() {
+  InstanceLink* link = first_link();
+  if (link == nullptr || is_health_asked_ || !facts_.has_health) return;
+  is_health_asked_ = true;
+  link->send_health();
 }
 
 void InstanceControl::ping() {
@@ -307,7 +363,7 @@ void InstanceControl::ping() {
   if (link == nullptr || timeout <= 0) return;
   tidy_arenas();
   int64_t now = loop().now_ns();
-  if (now - last_pong_ns_ > timeout && !is_hung_ && !shared_->is_inline) {
+  if (is_unanswered(now) && !is_hung_ && !shared_->is_inline) {
     is_hung_ = true;
     push("host_hung", "no answer to pings for " + std::to_string(options_.host_timeout_ms) + " ms",
          ErrorCode::CALL_HUNG);
@@ -320,8 +376,12 @@ void InstanceControl::ping() {
     }
     return;
   }
+  last_ping_ns_ = now;
+  if (unanswered_ns_ == 0) unanswered_ns_ = now;
   link->send_ping(static_cast<uint64_t>(now));
-  ping_timer_.set(loop(), now + std::clamp(timeout / 4, 100 * kMillisecond, 2'500 * kMillisecond));
+  if (stopping_ == Stopping::kNo) ask_health();
+  next_ping_ns_ = now + std::clamp(timeout / 4, 100 * kMillisecond, 2'500 * kMillisecond);
+  ping_timer_.set(loop(), next_ping_ns_);
 }
 
 void InstanceControl::tidy_arenas() {
@@ -467,11 +527,9 @@ void InstanceControl::end(const Ending& ending) {
     if (shared_->is_ending.exchange(true)) return;
   }
   kill_group();
-  bool was_serving = shared_->state.exchange(InstanceState::kDead) >= InstanceState::kReady;
+  shared_->state = InstanceState::kDead;
   shared_->engine->pool->retire_instance(shared_->id);
-  if (was_serving && shared_->engine->ready_instances.fetch_sub(1) == 1) {
-    plane_.note_health(*shared_->engine);
-  }
+  set_serving(false);
   shards_left_ = static_cast<uint32_t>(seats_.size());
   for (auto& seat : seats_) {
     ShardContext& shard = seat->shard();
@@ -498,6 +556,10 @@ void InstanceControl::end_on_shard(ShardContext& shard, const Ending& ending) {
   shard.core().on_host_died(shared_->id, cause);
   shard.drop_link(shared_->id);
   if (shards_left_.fetch_sub(1) != 1) return;
+  // Once more, behind an open_for_work() that another shard was in the middle of.
+  shared_->state = InstanceState::kDead;
+  shared_->engine->pool->retire_instance(shared_->id);
+  set_serving(false);
   plane_.shards[0]->post([self = shared_from_this()] { self->await_fini(); });
 }
 
@@ -555,6 +617,9 @@ void InstanceControl::push(const char* kind, const std::string& message, ErrorCo
   if (is_reported_) {
     event.add("exit_code", static_cast<int64_t>(exit_code_))
         .add("exit_signal", static_cast<int64_t>(exit_signal_));
+  }
+  if (std::string_view(kind) == "instance_failed") {
+    event.add("stage", error == ErrorCode::BAD_WRAPPER ? "load" : stage_);
   }
   if (std::string_view(kind) == "instance_ready") {
     event.add("declaration", facts_.declaration_json)

@@ -73,10 +73,14 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   void on_hello(const channel::Hello& hello, uint32_t shard);
   void on_ready(const channel::ReadyBody& ready);
   void on_completion(const channel::CompletionBody& completion);
-  void on_pong() { last_pong_ns_ = loop().now_ns(); }
+  void on_health(const channel::CompletionBody& completion);
+  void on_pong(uint64_t nonce);
 
   void open_for_work();
+  void set_serving(bool is_serving);
   void ping();
+  bool is_unanswered(int64_t now_ns);
+  void ask_health();
   void tidy_arenas();
   void continue_stop();
   void close_sessions();
@@ -111,11 +115,16 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   EngineOptions options_;
   EngineFacts facts_;
   int64_t started_ns_ = 0;
-  int64_t last_pong_ns_ = 0;
+  int64_t unanswered_ns_ = 0;  // since when a ping waits for its pong; 0: none does
+  int64_t last_ping_ns_ = 0;
+  int64_t next_ping_ns_ = 0;
   int64_t stop_deadline_ns_ = 0;
   session::Event stop_event_ = session::Event::kDrainDeadline;
   enum class Stopping { kNo, kWaiting, kClosing, kFini } stopping_ = Stopping::kNo;
   bool was_ready_ = false;
+  bool is_health_asked_ = false;
+  bool is_healthy_ = true;
+  const char* stage_ = "init";  // of the start, where it failed
   bool is_reported_ = false;
   bool is_hung_ = false;
   int exit_code_ = 0;    // CLD_EXITED's

@@ -20,7 +20,7 @@ class LinkOwner {
   virtual ~LinkOwner() = default;
   virtual void on_link_hello(InstanceLink& link, const channel::Hello& hello) = 0;
   virtual void on_link_ready(InstanceLink& link, const channel::ReadyBody& ready) = 0;
-  // Of init, update and health.
+  // Of init (or warm-up), update and health.
   virtual void on_link_completion(InstanceLink& link,
                                   const channel::CompletionBody& completion) = 0;
   virtual void on_link_pong(InstanceLink& link, uint64_t nonce) = 0;
@@ -48,6 +48,7 @@ class InstanceLink : public session::HostPort {
   virtual void start(const channel::Hello& hello) = 0;
   virtual void send_init(channel::RecordType type, const channel::InitBody& body) = 0;
   virtual void send_ping(uint64_t nonce) = 0;
+  virtual void send_health() = 0;
   virtual void send_fini(int32_t reason) = 0;
   virtual void flush() = 0;
   // Takes what the host still sent before it ended.

@@ -135,6 +135,9 @@ class ServerImpl : public session::GrantSink {
     engine->is_routed = false;
     for (auto& shard : plane_.shards) {
       shard->call([&] {
+        shard->core().set_now(shard->loop().now_ns());
+        // Of those that still wait for a slot nobody else knows.
+        shard->core().close_engine(id, session::Event::kReplaced);
         retired_.add(read_statistics(*shard), engine->id);
         shard->remove_engine(id);
       });
