@@ -70,7 +70,17 @@ def validate(document: Document, folder: Path) -> ServiceConfig:
         # A mistake in a key that versions take from their engine is found once in each of them.
         lines = sorted({_explain(document, detail) for detail in error.errors(include_url=False)})
         raise BadConfigError("\n".join(text for _, text in lines)) from None
-    return _Paths(document, folder).made_absolute(config).with_secrets(document.secrets)
+    made = _Paths(document, folder).made_absolute(config).with_secrets(document.secrets)
+    return made.with_places(_engine_places(document, made))
+
+
+def _engine_places(document: Document, config: ServiceConfig) -> dict[tuple[str, str], str]:
+    places: dict[tuple[str, str], str] = {}
+    for name, engine in config.engines.items():
+        places[name, ""] = str(document.place_of(("engines", name)))
+        for version in engine.versions:
+            places[name, version] = str(document.place_of(("engines", name, "versions", version)))
+    return places
 
 
 def known_keys(path: KeyPath) -> list[str]:

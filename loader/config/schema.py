@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from loader.config import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class Change(Enum):
@@ -232,12 +232,23 @@ class ServiceConfig(Section):
     engines: dict[Name, EngineConfig] = replace(..., "The engines by name.", min_length=1)
 
     _secrets: frozenset[tuple[str | int, ...]] = frozenset()
+    _places: dict[tuple[str, str], str] = {}
 
     def with_secrets(self, paths: Iterable[tuple[str | int, ...]]) -> ServiceConfig:
         """The same, remembering which keys came from the environment: their values are never printed."""
         copy = self.model_copy()
         copy._secrets = frozenset(paths)
         return copy
+
+    def with_places(self, places: Mapping[tuple[str, str], str]) -> ServiceConfig:
+        """The same, remembering where each engine (version "") and version of an engine is written."""
+        copy = self.model_copy()
+        copy._places = dict(places)
+        return copy
+
+    def place_of(self, engine: str, version: str) -> str:
+        """DOCUMENT:LINE of a version of an engine; empty when it is not known."""
+        return self._places.get((engine, version), self._places.get((engine, ""), ""))
 
     def has_secret(self, *keys: str) -> bool:
         """Something at or below a key came from the environment; an engine's versions count with the engine."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from loader.config import DeploymentKey, Powers
 from loader.engine.instance import Instance, InstanceState
-from loader.errors import EngineUnavailableError, InitFailedError
+from loader.errors import BadConfigError, EngineUnavailableError, InitFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +38,17 @@ class Deployment:
         self.id = -1
         self._core = core
         self._on_change = on_change
-        self._settled = asyncio.Event()
+        self._known = asyncio.Event()  # whether it starts
 
     @property
     def key(self) -> DeploymentKey:
         """Its engine and version."""
         return DeploymentKey(self.spec.name, self.spec.version)
+
+    @property
+    def label(self) -> str:
+        """Its engine and version, after the place in the configuration."""
+        return f"{self.spec.place}: {self.key}" if self.spec.place else str(self.key)
 
     @property
     def state(self) -> str:
@@ -57,11 +62,17 @@ class Deployment:
             (InstanceState.READY, "degraded"),
             (InstanceState.STARTING, "starting"),
             (InstanceState.BACKOFF, "starting"),
+            (InstanceState.UNHEALTHY, "starting"),
             (InstanceState.FAILED, "failed"),
         ):
             if state in states:
                 return name
         return "stopped"
+
+    @property
+    def has_ended(self) -> bool:
+        """Its hosts are gone and the data plane has forgotten it."""
+        return self.is_leaving and self.id < 0
 
     @property
     def is_ready(self) -> bool:
@@ -71,6 +82,11 @@ class Deployment:
     def has_settled(self) -> bool:
         """Every instance has been ready, or has failed, once."""
         return all(instance.has_settled for instance in self.instances)
+
+    @property
+    def _failed(self) -> Instance | None:
+        """The first instance that has settled and is not ready."""
+        return next((i for i in self.instances if i.has_settled and i.state is not InstanceState.READY), None)
 
     @property
     def error(self) -> str:
@@ -88,8 +104,11 @@ class Deployment:
     # ---- start
 
     def spawn(self) -> None:
-        """Starts every host. On the main thread; returns before any of them is ready."""
-        self.id = self._core.add_engine(self.spec.name, self.spec.version, self.spec.core_options())
+        """Starts every host. On the main thread; returns before any of them is ready. Raises: BadConfigError."""
+        try:
+            self.id = self._core.add_engine(self.spec.name, self.spec.version, self.spec.core_options())
+        except ValueError as error:
+            raise BadConfigError(f"{self.label}: {error}") from None
         for index in range(self.spec.config.instances):
             instance = Instance(self._core, self.spec, self.id, index, self._changed)
             self.instances.append(instance)
@@ -102,11 +121,17 @@ class Deployment:
 
     async def started(self) -> None:
         """Returns when every instance is ready. Raises: InitFailedError when the first one is not."""
-        await self._settled.wait()
-        bad = next((i for i in self.instances if i.state is not InstanceState.READY), None)
+        await self._known.wait()
+        self.check()
+
+    def check(self) -> None:
+        """Raises: InitFailedError when an instance that has started is not ready, or not any more."""
+        bad = self._failed
         if bad is not None:
             stage = f" at {bad.failed_at}" if bad.failed_at else ""
-            raise InitFailedError(f"{self.key}: did not start: failed{stage}: {bad.error or bad.state.value}")
+            raise InitFailedError(
+                f"{self.label}: did not start: failed{stage}: {bad.error or bad.state.value}"
+            )
 
     # ---- while it runs
 
@@ -119,9 +144,9 @@ class Deployment:
     async def update(self, spec: EngineSpec) -> None:
         """Hands `config` to every running wrapper. Raises: EngineUnavailableError with what the first refusal says."""
         # The data plane remembers it too: an instance that is restarted begins with it.
-        options = {"config_json": spec.core_options()["config_json"]}
-        self._core.apply({"options": {self.id: options}})
-        answers = [instance.update(str(options["config_json"])) for instance in self.instances]
+        config_json = str(spec.core_options()["config_json"])
+        self._core.apply({"options": {self.id: {"config_json": config_json}}})
+        answers = [instance.update(config_json) for instance in self.instances]
         try:
             async with asyncio.timeout(UPDATE_S):
                 refusals = [text for text in await asyncio.gather(*answers) if text]
@@ -132,6 +157,15 @@ class Deployment:
         self.adopt(
             replace(self.spec, config=self.spec.config.model_copy(update={"config": spec.config.config}))
         )
+
+    async def restore(self, spec: EngineSpec) -> None:
+        """Takes back an update, also where only some of the wrappers have taken it."""
+        for instance in self.instances:
+            instance.begin_again()
+        try:
+            await self.update(spec)
+        except EngineUnavailableError as refusal:
+            logger.error("the old configuration was refused", extra={"reason": refusal.message})
 
     # ---- end
 
@@ -164,6 +198,6 @@ class Deployment:
             instance.kill()
 
     def _changed(self) -> None:
-        if self.has_settled:
-            self._settled.set()
+        if self.has_settled or self._failed is not None:
+            self._known.set()
         self._on_change(self)

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from loader.center import Acknowledgement, AckState
-from loader.errors import CenterUnreachableError, LoaderError
+from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOAD_S = 5.0
+LOAD_S = 10.0  # with several addresses, each of which has its own limit
 RETRY_S = 1.0
 RETRY_MAX_S = 15.0
 
@@ -41,10 +41,11 @@ class Follower:
         self._latest: Acknowledgement | None = None
         self._to_send: Acknowledgement | None = None
         self._to_record: Revision | None = None
+        self._to_save: Revision | None = None
         self._something_to_send = asyncio.Event()
 
     async def first(self) -> Revision:
-        """What to begin with: the center's revision, or the last good one while the center does not answer.
+        """What to begin with: the center's revision, or the last good one where the center has none to give.
 
         Raises: LoaderError when there is neither.
         """
@@ -52,18 +53,26 @@ class Follower:
         try:
             async with asyncio.timeout(LOAD_S):
                 revision = await self.center.load()
-        except (TimeoutError, CenterUnreachableError) as error:
-            self.is_reachable = False
-            message = str(error) or f"no answer in {LOAD_S} s"
-            if self.cached is None:
-                raise CenterUnreachableError(
-                    f"{self.center.url}: {message}: start it, or correct `center`"
-                ) from None
-            logger.warning("center unreachable: the last good configuration serves", extra={"error": message})
-            return self.cached
+        except (TimeoutError, LoaderError) as error:
+            return self._without_center(error)
         self.newest = revision
         self._known = revision.name
         return revision
+
+    def _without_center(self, error: TimeoutError | LoaderError) -> Revision:
+        """It does not answer, or its documents cannot be read: the watch goes on about that."""
+        is_away = not isinstance(error, BadConfigError)
+        message = error.message if isinstance(error, LoaderError) else f"no answer in {LOAD_S:g} s"
+        if self.cached is None:
+            if isinstance(error, BadConfigError):
+                raise error
+            raise CenterUnreachableError(
+                f"{self.center.url}: {message}: there is no earlier configuration to serve: start the center, "
+                "or correct `center`"
+            ) from None
+        self.is_reachable = not is_away
+        logger.warning("the last good configuration serves", extra={"error": message})
+        return self.cached
 
     async def follow(self, offer: Callable[[Revision], None], trouble: Callable[[LoaderError], None]) -> None:
         """Offers every further revision, without end; `trouble` hears once when the center or its documents fail."""
@@ -85,39 +94,50 @@ class Follower:
         )
         self._send(self._latest)
 
-    async def applied(self, revision: Revision) -> None:
-        """Remembers a revision that serves now as the last good one."""
+    def applied(self, revision: Revision, *, is_good: bool) -> None:
+        """It serves now; a good one is remembered as the last good one, before anybody hears that it serves."""
         self.serving = revision.name
-        self._to_record = revision
-        if self._cache is not None:
-            await asyncio.to_thread(self._cache.save, revision)
+        if is_good:
+            self._to_record = self._to_save = revision
 
     async def send(self) -> None:
-        """Sends acknowledgements, without end: a center that is away gets the newest one when it is back."""
+        """Keeps the last good revision and sends acknowledgements, without end.
+
+        A center that is away gets the newest word when it is back.
+        """
         wait_s = RETRY_S
         while True:
             await self._something_to_send.wait()
             self._something_to_send.clear()
+            await self._save()
             try:
                 await self._send_once()
                 wait_s = RETRY_S
             except LoaderError as error:
                 logger.info("acknowledgement waits", extra={"error": str(error)})
-                await asyncio.sleep(wait_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):  # a newer word is tried at once
+                        await self._something_to_send.wait()
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
                 self._something_to_send.set()
 
+    async def _save(self) -> None:
+        """Here and nowhere else: two that save at once could leave the older revision."""
+        revision, self._to_save = self._to_save, None
+        if self._cache is not None and revision is not None:
+            await asyncio.to_thread(self._cache.save, revision)
+
     async def _send_once(self) -> None:
-        if self._to_record is not None:
-            revision = self._to_record
-            await self.center.record(revision, self._node())
-            if self._to_record is revision:
-                self._to_record = None
         if self._to_send is not None:
             sent = self._to_send
             await self.center.acknowledge(sent)
             if self._to_send is sent:
                 self._to_send = None
+        if self._to_record is not None:
+            revision = self._to_record
+            await self.center.record(revision, self._node())
+            if self._to_record is revision:
+                self._to_record = None
 
     def _send(self, acknowledgement: Acknowledgement) -> None:
         self._to_send = acknowledgement

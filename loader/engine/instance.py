@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from loader.engine.process import HostProcess
 from loader.engine.restart import RestartBudget
+from loader.errors import LoaderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REAP_DELAY_S = 1.0
+UNHEALTHY_S = 30.0  # for the sessions of an instance that says it cannot go on
 
 
 class InstanceState(Enum):
@@ -30,13 +32,14 @@ class InstanceState(Enum):
 
     STARTING = "starting"
     READY = "ready"
+    UNHEALTHY = "unhealthy"
     DRAINING = "draining"
     BACKOFF = "backoff"
     FAILED = "failed"
     STOPPED = "stopped"
 
 
-_RUNNING = (InstanceState.STARTING, InstanceState.READY, InstanceState.DRAINING)
+_RUNNING = (InstanceState.STARTING, InstanceState.READY, InstanceState.UNHEALTHY, InstanceState.DRAINING)
 
 
 class Instance:
@@ -61,6 +64,7 @@ class Instance:
         self._told = ""  # why the last process ended, as the data plane or the supervisor says
         self._how = ""  # and as the operating system does
         self._error_of: int | None = None
+        self._gone: int | None = None  # the handle that the data plane has let go of
         self._core = core
         self._on_change = on_change
         self._budget = RestartBudget()
@@ -90,28 +94,26 @@ class Instance:
         return self._dropped_bytes + running
 
     def spawn(self) -> None:
-        """Starts the process, or the inline host. Only on the main thread."""
-        if self.spec.is_inline:
-            self._spawn_inline()
-            return
+        """Starts the process, or the inline host. Only on the main thread; watch() ends one that cannot start."""
+        self.handle = None
+        try:
+            if self.spec.is_inline:
+                entry = str(self.spec.manifest.entry)
+                self.handle = self._core.start_inline(self.engine, self.index, entry)
+            else:
+                self._spawn_process()
+        except (OSError, RuntimeError, LoaderError) as error:  # no program, no descriptor, no memory
+            self._told, self._how = f"its host cannot be started: {error}", ""
+
+    def _spawn_process(self) -> None:
         seed = self._core.prepare_instance(self.engine, self.index)
-        self.handle = seed["instance"]
         try:
             self.process = HostProcess(self.spec, self.index, seed["arguments"], seed["fds"])
-        except OSError as error:
-            self._core.abandon_instance(self.handle)
-            self.handle = None
-            self._told = f"cannot start {self.spec.command([])[0]}: {error.strerror}"
-            return
+        except BaseException:
+            self._core.abandon_instance(seed["instance"])
+            raise
+        self.handle = seed["instance"]
         self._core.attach_instance(self.handle, self.process.pid)
-
-    def _spawn_inline(self) -> None:
-        entry = str(self.spec.manifest.entry)
-        try:
-            self.handle = self._core.start_inline(self.engine, self.index, entry)
-        except RuntimeError as error:  # the library cannot be loaded; watch() ends the instance
-            self.handle = None
-            self._told = str(error)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Follows the process that spawn() started."""
@@ -119,19 +121,30 @@ class Instance:
             self.process.watch(loop, self._exited)
             self._after(self.spec.config.init_timeout_s, self._init_timed_out)
         elif self.handle is None:
+            logger.warning("host not started", extra={**self.fields, "reason": self._told})
             self._ended()
 
     # ---- what the data plane says
 
     def became_ready(self, *, has_update: bool, has_fixed_slots: bool) -> None:
+        if self.state is not InstanceState.STARTING:
+            return  # it has ended since
         self._cancel_timers()
         self.has_update = has_update
         self.has_fixed_slots = has_fixed_slots
-        self.failed_at = ""
-        if self.state is InstanceState.STARTING:
-            self._told = self._how = ""
-            logger.info("instance ready", extra=self.fields)
-            self._enter(InstanceState.READY)
+        self.failed_at = self._told = self._how = ""
+        logger.info("instance ready", extra=self.fields)
+        self._enter(InstanceState.READY)
+
+    def unhealthy(self, reason: str) -> None:
+        """It says that it cannot serve: its sessions may end, then it is started again."""
+        if self.state is not InstanceState.READY or self.handle is None:
+            return
+        self._tell(reason)
+        logger.error("instance unhealthy", extra={**self.fields, "reason": reason})
+        self._enter(InstanceState.UNHEALTHY)
+        limit_s = self.spec.config.drain_timeout_s
+        self._core.stop_instance(self.handle, UNHEALTHY_S if limit_s is None else limit_s, "drain")
 
     def hung(self, reason: str) -> None:
         """Remembered; the data plane ends the process when its other sessions have had their grace."""
@@ -141,6 +154,7 @@ class Instance:
         """The data plane has let go of the instance: the process's number may be given to another."""
         if reason and not self._is_stopping:
             self._tell(reason)
+        self._gone = self.handle
         if self.process is None:
             if self.state in _RUNNING:  # inline: there is no process whose end would follow
                 self._ended()
@@ -153,6 +167,8 @@ class Instance:
             if self.state is InstanceState.BACKOFF:
                 self._cancel_timers()
                 self._give_up()
+        if self.state in (InstanceState.BACKOFF, InstanceState.FAILED) and not self.has_settled:
+            self._settle()
 
     def updated(self, refusal: str) -> None:
         """The answer to the oldest update; empty: taken."""
@@ -167,11 +183,19 @@ class Instance:
         """Hands a changed `config` to the running wrapper; the future gives its refusal, or an empty text."""
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if self.handle is None or self.state is not InstanceState.READY:
-            answer.set_result("")  # the next process begins with the new configuration
+            answer.set_result(f"instance {self.index} is {self.state.value}")
             return answer
-        self._updates.append(answer)
-        self._core.update_instance(self.handle, config_json)
+        try:
+            self._core.update_instance(self.handle, config_json)
+            self._updates.append(answer)
+        except ValueError:
+            answer.set_result(f"instance {self.index} has ended")
         return answer
+
+    def begin_again(self) -> None:
+        """Where it has not been ready yet: what it was started with does not hold any more."""
+        if self.state is InstanceState.STARTING:
+            self.kill()
 
     def stop(self, timeout_s: float, reason: str) -> None:
         """Ends the instance when its sessions have ended, or are closed with `reason`; `stopped` is set then."""
@@ -184,8 +208,12 @@ class Instance:
         ):
             self._enter(InstanceState.STOPPED)
             return
+        was_starting = self.state is InstanceState.STARTING
         self._enter(InstanceState.DRAINING)
-        self._core.stop_instance(self.handle, timeout_s, reason)
+        if was_starting:  # it has no sessions, and its init may take any time
+            self._core.kill_instance(self.handle, "stopped while it was starting")
+        else:
+            self._core.stop_instance(self.handle, timeout_s, reason)
 
     def kill(self) -> None:
         """Ends the process group now."""
@@ -247,11 +275,15 @@ class Instance:
         self._cancel_timers()
         while self._updates:
             self.updated(self.error or "the process ended")
-        self.has_settled = True
+        # Why it ended is known when the data plane has spoken, too.
+        self.has_settled = self.has_settled or self._gone == self.handle
         if self._is_stopping:
             self._enter(InstanceState.STOPPED)
             return
-        delay_s = self._budget.next_delay_s(self.spec.config.restart, time.monotonic())
+        restart = self.spec.config.restart
+        delay_s = self._budget.next_delay_s(restart, time.monotonic())
+        if self.handle is None and delay_s is None:
+            delay_s = restart.backoff_max_s  # what a process lacks to start at all may be there later
         if delay_s is None or self._is_given_up:
             self._give_up()
             return
@@ -264,12 +296,17 @@ class Instance:
 
     def _restart(self) -> None:
         self.restarts += 1
+        self.has_settled = True
         self._enter(InstanceState.STARTING)
         if self.process is not None:
             self._reap(self.process)
         self.process = None
         self.spawn()
         self.watch(asyncio.get_running_loop())
+
+    def _settle(self) -> None:
+        self.has_settled = True
+        self._on_change()
 
     def _enter(self, state: InstanceState) -> None:
         self.state = state

@@ -47,8 +47,14 @@ class HostProcess:
         finally:
             os.close(writer)
         self.pid = self._process.pid
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor is left
+            os.close(reader)
+            self.kill()
+            self.reap()
+            raise
         self.output = OutputCapture(reader, spec.name, index)
-        self._pidfd = os.pidfd_open(self.pid)
         self._on_exit: Callable[[], None] | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, on_exit: Callable[[], None]) -> None:

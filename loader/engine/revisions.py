@@ -46,7 +46,10 @@ class Prepared:
 def prepare(revision: Revision, service: ServiceConfig) -> Prepared:
     """Reads every wrapper's manifest. Raises: BadConfigError. May wait for other interpreters: not on an event loop."""
     found = effective(service, version_of)
-    specs = {key: make_spec(key.engine, config) for key, config in found.deployments.items()}
+    specs = {
+        key: make_spec(key.engine, config, service.place_of(key.engine, key.version))
+        for key, config in found.deployments.items()
+    }
     return Prepared(revision, found, specs)
 
 
@@ -67,8 +70,8 @@ class RolloutRecord:
         return time.monotonic() - self._began_s if self._took_s is None else self._took_s
 
     def step(self, text: str) -> None:
-        """Notes a step with the seconds since the beginning."""
-        self.steps.append(f"{self.duration_s:.3f} s: {text}")
+        """Notes a step with the seconds since the beginning; old hosts end after the rollout has."""
+        self.steps.append(f"{time.monotonic() - self._began_s:.3f} s: {text}")
 
     def end(self, state: AckState, error: str = "") -> None:
         self._took_s = self.duration_s
@@ -93,6 +96,7 @@ class Revisions:
         self._tell = tell
         self._newest: Revision | None = None
         self._news = asyncio.Event()
+        self._is_stopping = False
 
     def offer(self, revision: Revision) -> None:
         """Takes the newest revision; one that is on its way to serve gives way to it."""
@@ -109,14 +113,20 @@ class Revisions:
         powers = {key: one.powers for key, one in self._supervisor.serving.items()}
         return plan(self.serving.effective, wanted.effective, powers)
 
+    def stop(self) -> None:
+        """Applies nothing any more, and undoes what has not flipped."""
+        self._is_stopping = True
+        self._news.set()
+
     async def run(self) -> None:
-        """Applies what is offered, without end; cancelling it undoes what has not flipped."""
-        while True:
+        """Applies what is offered, until stop(); cancelling it undoes what has not flipped."""
+        while not self._is_stopping:
             await self._news.wait()
             await asyncio.sleep(COALESCE_S)  # several changes that arrive together are one
             self._news.clear()
             revision = self._newest
-            assert revision is not None
+            if self._is_stopping or revision is None:
+                return
             applying = asyncio.create_task(self._apply(revision))
             newer = asyncio.create_task(self._news.wait())
             try:
@@ -137,8 +147,9 @@ class Revisions:
         except LoaderError as failure:
             state, error = AckState.ROLLED_BACK, failure.message
         except asyncio.CancelledError:
-            by = self._newest.name if self._newest and self._newest != revision else "the end of the loader"
-            state, error = AckState.ROLLED_BACK, f"superseded by {by}"
+            newer = self._newest.name if self._newest and self._newest != revision else ""
+            why = f"superseded by {newer}" if newer else "the loader ends"
+            state, error = AckState.ROLLED_BACK, why
         except Exception as defect:  # the outermost border: a defect must not end the watching of the center
             logger.exception("rollout failed", extra={"revision": revision.name})
             state, error = AckState.ROLLED_BACK, f"{defect!r}: please report this"

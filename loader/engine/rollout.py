@@ -7,6 +7,7 @@ flip everything can be undone. Knows deployments and plans; refuses to know cent
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from loader.engine.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
-
-UNDO_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,9 @@ class Rollout:
         self._next = dict(self._old)  # what will serve after the flip
         self._launched: list[Deployment] = []
         self._updated: dict[Deployment, EngineSpec] = {}  # with what they had before
-        self._ended: list[EngineSpec] = []  # taken out of service before the flip: in place
-        self.has_flipped = False
+        self._ended: dict[DeploymentKey, EngineSpec] = {}  # taken out of service before the flip: in place
+        self._ends: list[asyncio.Task[None]] = []
+        self._held: dict[str, int] = {}  # names whose new sessions wait, and how many milliseconds
 
     async def run(self) -> None:
         """Raises: LoaderError when it failed, CancelledError when a newer one comes first; then all is as before."""
@@ -72,8 +72,12 @@ class Rollout:
                 await self._replace_in_place(one)
             self._flip()
         except BaseException as error:
-            # Shielded: an undo that is cut short would leave hosts that nobody owns.
-            await asyncio.shield(asyncio.ensure_future(self._undo(error)))
+            # Nothing cuts it short: half an undo would leave names without a route, and hosts that nobody owns.
+            undo = asyncio.ensure_future(self._undo(error))
+            while not undo.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(undo)
+            undo.result()
             raise
 
     # ---- the steps
@@ -106,9 +110,9 @@ class Rollout:
                 await deployment.update(self._wanted.specs[key])
                 self._step(f"update {key}")
             except EngineUnavailableError as refusal:
-                del self._updated[deployment]
                 self._step(f"{refusal.message}; replace {key}")
-                await self._restore(deployment, before)
+                await deployment.restore(before)
+                del self._updated[deployment]
                 if self._wanted.specs[key].config.replace == "in_place":
                     await self._end_and_start((key,), (key,))
                 else:
@@ -126,21 +130,21 @@ class Rollout:
         """Stops the old ones first; new sessions wait, or go to versions that stay."""
         name = leaving[0].engine
         routed = [one for one in self._supervisor.serving.values() if one.key not in leaving]
-        wait_ms = max(self._wanted.specs[key].config.replace_wait_ms for key in coming)
-        is_alone = all(one.spec.name != name for one in routed)
-        self._supervisor.route({}, routed, hold={name: wait_ms} if is_alone else None)
-        ends = []
+        if all(one.spec.name != name for one in routed):
+            self._held[name] = max(self._wanted.specs[key].config.replace_wait_ms for key in coming)
+        self._supervisor.route({}, routed, hold=self._held)
         for key in leaving:
-            old = self._old[key]
             self._step(f"end {key} in place")
-            self._ended.append(old.spec)
-            ends.append(self._supervisor.retire(old, self._wanted.drain_s(old.spec), "replaced"))
-        await asyncio.gather(*(asyncio.shield(end) for end in ends))
+            self._ended[key] = self._old[key].spec
+            self._ends.append(self._retire(self._old[key]))
+        await asyncio.wait(self._ends)
         for key in coming:
             self._next[key] = self._launch_one(key)
         await self._all_started()
 
     def _flip(self) -> None:
+        for one in self._launched:
+            one.check()  # one that was ready may have died while the others came
         live = {
             one: self._wanted.specs[key]
             for key, one in self._next.items()
@@ -148,13 +152,23 @@ class Rollout:
         }
         ordered = [self._next[key] for key in self._wanted.specs]
         self._supervisor.route(live, ordered)
-        self.has_flipped = True
         self._step("flip")
         staying = set(self._next.values())
         for key, old in self._old.items():
-            if old not in staying and not old.is_leaving:
+            if old not in staying and key not in self._ended:
                 self._step(f"drain {key}")
-                self._supervisor.retire(old, self._wanted.drain_s(old.spec), "replaced")
+                self._retire(old)
+
+    def _retire(self, old: Deployment) -> asyncio.Task[None]:
+        """Ends an old deployment in the background; says what came back when it is gone."""
+        task = self._supervisor.retire(old, self._wanted.drain_s(old.spec), "replaced")
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                self._step(f"{old.key} has ended: {old.rss_bytes} bytes of memory came back")
+
+        task.add_done_callback(ended)
+        return task
 
     # ---- the way back
 
@@ -162,21 +176,21 @@ class Rollout:
         """Leaves what served before the rollout, and nothing else."""
         logger.warning("rollout undone", extra={"error": str(error) or type(error).__name__})
         self._step("undo")
-        for deployment, spec in self._updated.items():
-            await self._restore(deployment, spec)
         ends = [self._supervisor.retire(one, 0.0, "replaced") for one in self._launched]
-        if self._ended and ends:
-            # Where there is room for one only, it must be free first.
-            await asyncio.wait(ends, timeout=UNDO_S)
-        again = [self._supervisor.launch(spec) for spec in self._ended]
-        for one in again:
-            self._step(f"start {one.key} again")
-        await asyncio.gather(*(one.started() for one in again), return_exceptions=True)
-        kept = [one for one in self._old.values() if not one.is_leaving]
+        for deployment, spec in self._updated.items():
+            await deployment.restore(spec)
+        again = await self._start_again(ends) if self._ended else []
+        kept = [one for key, one in self._old.items() if key not in self._ended]
         self._supervisor.route({}, [*kept, *again])
 
-    async def _restore(self, deployment: Deployment, spec: EngineSpec) -> None:
-        try:
-            await deployment.update(spec)
-        except EngineUnavailableError as refusal:
-            logger.error("the old configuration was refused", extra={"reason": refusal.message})
+    async def _start_again(self, ends: list[asyncio.Task[None]]) -> list[Deployment]:
+        """What was ended in place. Where there is room for one only, it must be free first."""
+        await asyncio.wait([*ends, *self._ends])  # each ends by itself: at its drain's timeout, or killed
+        if self._supervisor.is_stopping:
+            return []
+        again = []
+        for key, spec in self._ended.items():
+            self._step(f"start {key} again")
+            again.append(self._supervisor.launch(spec))
+        await asyncio.gather(*(one.started() for one in again), return_exceptions=True)
+        return again

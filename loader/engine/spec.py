@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class EngineSpec:
     version: str
     config: EngineConfig
     manifest: Manifest
+    place: str = field(default="", compare=False)  # where the configuration says it
 
     @property
     def is_inline(self) -> bool:
@@ -74,14 +75,14 @@ class EngineSpec:
         return {**os.environ, "PYTHONUNBUFFERED": "1", **self.config.environment}
 
 
-def make_spec(name: str, config: EngineConfig) -> EngineSpec:
+def make_spec(name: str, config: EngineConfig, place: str = "") -> EngineSpec:
     """The engine `name`. Raises: BadConfigError where it cannot be started at all."""
     manifest = read_manifest(Path(config.wrapper))
     if config.isolation == "inline" and manifest.kind != "native":
         raise BadConfigError(f"engines.{name}.isolation: a Python wrapper cannot run inline: write `process`")
     if config.python:
         check_interpreter(name, config.python)
-    return EngineSpec(name, config.version or manifest.version, config, manifest)
+    return EngineSpec(name, config.version or manifest.version, config, manifest, place)
 
 
 def host_program() -> Path:

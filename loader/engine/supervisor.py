@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from loader.engine.deployment import FINI_S, Deployment
+from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,7 @@ class Supervisor:
         self._leaving: dict[Deployment, asyncio.Task[None]] = {}
         self._memory_task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
+        self.is_stopping = False  # nothing is started any more
 
     @property
     def deployments(self) -> list[Deployment]:
@@ -51,7 +53,7 @@ class Supervisor:
     def spawn(self, specs: Iterable[EngineSpec]) -> None:
         """Starts and routes the first deployments. On the main thread; returns before any is ready."""
         for spec in specs:
-            self._add(spec).spawn()
+            self._spawn(spec)
         self.route({}, self._deployments)
 
     def start(self) -> None:
@@ -69,8 +71,7 @@ class Supervisor:
 
     def launch(self, spec: EngineSpec) -> Deployment:
         """Starts a deployment that no session reaches yet."""
-        deployment = self._add(spec)
-        deployment.spawn()
+        deployment = self._spawn(spec)
         deployment.watch(asyncio.get_running_loop())
         return deployment
 
@@ -83,14 +84,12 @@ class Supervisor:
     ) -> None:
         """From now on `routed` get the new sessions, and the live keys of `live` count: all in one step.
 
-        Sessions for the names in `hold` wait for the next route, at most so many milliseconds.
+        Sessions for the names in `hold` wait for a route that does not hold them, at most so many milliseconds.
         """
         wanted = list(routed)
-        for deployment, spec in live.items():
-            deployment.adopt(spec)
         routes: dict[str, list[dict[str, Any]]] = {one.spec.name: [] for one in self._deployments}
         for one in wanted:
-            config = one.spec.config
+            config = live.get(one, one.spec).config
             routes[one.spec.name].append(
                 {
                     "engine": one.id,
@@ -100,18 +99,24 @@ class Supervisor:
                 }
             )
         holds = dict(hold or {})
-        self._core.apply(
-            {
-                "options": {one.id: spec.core_options() for one, spec in live.items()},
-                "routes": {name: rows for name, rows in routes.items() if name not in holds},
-                "hold": holds,
-            }
-        )
+        changes = {
+            "options": {one.id: spec.core_options() for one, spec in live.items()},
+            "routes": {name: rows for name, rows in routes.items() if name not in holds},
+            "hold": holds,
+        }
+        try:
+            self._core.apply(changes)
+        except ValueError as error:  # nothing of it counts
+            raise BadConfigError(f"the data plane refuses it: {error}") from None
+        for deployment, spec in live.items():
+            deployment.adopt(spec)
         for one in self._deployments:
             one.is_routed = one in wanted
 
     def retire(self, deployment: Deployment, timeout_s: float, reason: str) -> asyncio.Task[None]:
         """Ends a deployment in the background; the task is done when its hosts are gone."""
+        if deployment in self._leaving:
+            return self._leaving[deployment]
         deployment.is_routed = False
         task = asyncio.get_running_loop().create_task(self._retire(deployment, timeout_s, reason))
         self._leaving[deployment] = task
@@ -127,6 +132,8 @@ class Supervisor:
             instance.became_ready(
                 has_update=bool(event.get("has_update")), has_fixed_slots=bool(event.get("slots_fixed"))
             )
+        elif kind == "instance_unhealthy":
+            instance.unhealthy(_reason(event))
         elif kind == "host_hung":
             logger.error("instance hung", extra={**instance.fields, "reason": _reason(event)})
             instance.hung(_reason(event))
@@ -143,6 +150,7 @@ class Supervisor:
 
     async def stop(self, timeout_s: float = FINI_S) -> None:
         """Ends every host: fini, then the process; what has not ended after the time is killed."""
+        self.is_stopping = True
         if self._memory_task is not None:
             self._memory_task.cancel()
         for task in self._leaving.values():
@@ -156,8 +164,9 @@ class Supervisor:
 
     # ---- inside
 
-    def _add(self, spec: EngineSpec) -> Deployment:
+    def _spawn(self, spec: EngineSpec) -> Deployment:
         deployment = Deployment(self._core, spec, self._changed)
+        deployment.spawn()
         self._deployments.append(deployment)
         return deployment
 

@@ -1,0 +1,96 @@
+"""Takes the data plane's events: administration is answered, log lines are logged, the rest is the supervisor's.
+
+Refuses to know what any of it means for the loader as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from loader.errors import DefectError, InternalError, LoaderError, QueueFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from loader._core import Server
+    from loader.admin.events import EventBoard
+    from loader.admin.service import AdminService
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LEVEL = logging.INFO
+
+
+class Desk:
+    """Where events arrive. Administration is refused until `open()`."""
+
+    def __init__(
+        self,
+        core: Server,
+        drained: Callable[[], None],
+        of_instance: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self._core = core
+        self._drained = drained
+        self._of_instance = of_instance
+        self._admin: AdminService | None = None
+        self._board: EventBoard | None = None
+
+    def open(self, admin: AdminService, board: EventBoard) -> None:
+        """Administration is answered from now on."""
+        self._admin, self._board = admin, board
+
+    def tell(self, kind: str, engine: str, message: str) -> None:
+        """Tells whoever watches events."""
+        if self._board is not None:
+            self._board.tell(kind, engine, message)
+
+    def take_events(self) -> None:
+        """Everything that has happened since the last time."""
+        for event in self._core.take_events():
+            try:
+                self._take(event)
+            except Exception:  # the outermost loop: one event that is not understood must not hide the others
+                logger.exception("event failed", extra={"kind": event.get("kind")})
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        kind = event["kind"]
+        if kind == "admin_call":
+            self._answer(event)
+        elif kind == "admin_cancelled":
+            if self._board is not None:
+                self._board.remove(event["call_id"])
+        elif kind == "drained":
+            self._drained()
+        elif kind == "log":
+            _log_engine(event)
+        else:
+            self._of_instance(event)
+
+    def _answer(self, event: Mapping[str, Any]) -> None:
+        call, method = event["call_id"], str(event["method"])
+        try:
+            if self._admin is None or self._board is None:
+                raise InternalError("the loader is still starting: ask again")
+            if event.get("stream"):
+                if not self._board.add(call):
+                    raise QueueFullError("too many watch events here: end one of the others first")
+                return
+            payload = self._admin.answer(method, event["request"])
+        except LoaderError as error:
+            self._core.answer_admin(call, None, (error.code, error.message))
+        except Exception as error:  # the outermost border: a defect must not take the loader down
+            logger.exception("admin call failed", extra={"method": method})
+            defect: DefectError = InternalError(f"{method}: {error!r}: please report this")
+            self._core.answer_admin(call, None, (defect.code, defect.message))
+        else:
+            self._core.answer_admin(call, payload, None)
+
+
+def _log_engine(event: Mapping[str, Any]) -> None:
+    """A line that a wrapper logged."""
+    fields = {key: value for key, value in event.items() if key not in ("kind", "level", "text", "message")}
+    text = str(event.get("text", event.get("message", "")))
+    level = int(event.get("level", DEFAULT_LEVEL))  # loader_log levels are those of logging
+    logging.getLogger("loader.engine.log").log(level, "engine log", extra={**fields, "line": text})

@@ -1,0 +1,46 @@
+"""What the start needs on its way: how long each stage took, and the data plane's options.
+
+Starts nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loader.config import ServiceConfig
+
+
+class Stages:
+    """How long each stage of the start took, from the start of the process."""
+
+    def __init__(self) -> None:
+        started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        self._last_s = started_ticks / os.sysconf("SC_CLK_TCK")
+        self.seconds: dict[str, float] = {}
+        self.end("imports")
+
+    def end(self, stage: str) -> None:
+        """Ends a stage; the next begins."""
+        now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.seconds[stage] = round(now_s - self._last_s, 3)
+        self._last_s = now_s
+
+
+def core_options(config: ServiceConfig) -> dict[str, Any]:
+    """The data plane's options, in its own words."""
+    limits = config.limits
+    return {
+        "shards": config.data_plane_threads or max(1, (os.cpu_count() or 1) // 8),
+        "busy_poll_us": config.busy_poll_us,
+        "arena_bytes": config.arena_bytes,
+        "max_message_bytes": limits.message_bytes,
+        "stream_window_bytes": limits.stream_window_bytes,
+        "max_connections": limits.connections,
+        "max_concurrent_streams": limits.streams_per_connection,
+        "max_header_bytes": limits.header_bytes,
+        "max_deadline_ms": limits.deadline_ms,
+    }
