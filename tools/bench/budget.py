@@ -22,6 +22,19 @@ class Row:
     target: float
     at_least: bool = False
     note: str = ""
+    profile: tuple[str, str] | None = None  # the scenario and the server that tell most of it
+
+    @property
+    def name(self) -> str:
+        """The measure, told from others by what it is compared with."""
+        return f"{self.measure}, {self.unit}" if self.unit.startswith("x ") else self.measure
+
+    @property
+    def missed_by(self) -> str:
+        """How far off; empty where it is not."""
+        if self.value is None or self.verdict != "miss":
+            return ""
+        return f"{self.text}, target {self.target_text}: {abs(self.value / self.target - 1):.0%} off"
 
     @property
     def verdict(self) -> str:
@@ -69,7 +82,7 @@ def _ratio(results: Results, text: str, scenario: str, server: str, base: str, t
     ours, theirs = results.median(scenario, server), results.median(scenario, base)
     value = ours / theirs if ours is not None and theirs else None
     note = f"{ours:.1f} / {theirs:.1f} µs" if ours is not None and theirs is not None else ""
-    return Row(f"{text}, CPU", value, f"x {base}", target, note=note)
+    return Row(f"{text}, CPU", value, f"x {base}", target, note=note, profile=(scenario, server))
 
 
 def _rate_rows(results: Results) -> Iterator[Row]:
@@ -78,7 +91,8 @@ def _rate_rows(results: Results) -> Iterator[Row]:
         rate = results.figure(f"ceiling, {server}")
         value = rate / bare if rate is not None and bare else None
         note = f"{rate:,.0f} / {bare:,.0f} calls a second" if rate is not None and bare else ""
-        yield Row(f"ceiling with h2load, 1 KiB exec, 64: {text}", value, "x bare", target, True, note)
+        like = ("exec 1 KiB, 64", server)
+        yield Row(f"ceiling with h2load, 1 KiB exec, 64: {text}", value, "x bare", target, True, note, like)
 
 
 def _latency_rows(results: Results) -> Iterator[Row]:
@@ -96,7 +110,7 @@ def _added(
     if ours is None or theirs is None:
         return Row(text, None, unit, target)
     note = f"{ours / divisor:.1f} - {theirs / divisor:.1f}"
-    return Row(text, (ours - theirs) / divisor, unit, target, note=note)
+    return Row(text, (ours - theirs) / divisor, unit, target, note=note, profile=(scenario, "native"))
 
 
 def _memory_rows(results: Results) -> Iterator[Row]:

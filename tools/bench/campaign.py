@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.bench import servers
+from tools.bench.profile import Symbol, profile
 from tools.bench.sample import (
     FailedError,
     Load,
@@ -29,6 +30,7 @@ from tools.bench.sample import (
 from tools.bench.servers import NotAvailableError, Server
 from tools.bench.traffic import traffic
 
+OURS = ("native", "inline", "python")
 EVERYONE = ("bare", "inline", "native", "python", "aio", "triton")
 
 
@@ -76,6 +78,7 @@ class Results:
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
     figures: dict[str, list[float]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    profiles: dict[tuple[str, str], list[Symbol]] = field(default_factory=dict)
 
     def median(self, scenario: str, server: str, what: str = "cpu_us") -> float | None:
         """The median over the rounds; None: not measured."""
@@ -135,6 +138,16 @@ class Campaign:
             for name in scenario.servers:
                 if name in self._servers and f"{scenario.name}, {name}" not in self.results.missing:
                     self._sample(scenario, name, load)
+        if not self._plan.is_smoke:
+            self._profile(scenario, load)
+
+    def _profile(self, scenario: Scenario, load: Load) -> None:
+        """In rounds of their own: recording would cost the samples."""
+        for name in set(OURS) & set(scenario.servers) & set(self._servers):
+            asked = traffic(self._folder, name, is_stream=scenario.mode != "unary", size=scenario.size)
+            self.results.profiles[scenario.name, name] = profile(
+                self._servers[name], load, asked, self._folder
+            )
 
     def _sample(self, scenario: Scenario, name: str, load: Load) -> None:
         asked = traffic(self._folder, name, is_stream=scenario.mode != "unary", size=scenario.size)

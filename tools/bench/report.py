@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,9 @@ from pathlib import Path
 
 from tools.bench.budget import Row
 from tools.bench.campaign import SCENARIOS, Plan, Results
+
+WHY = Path(__file__).parent / "why.md"
+SECTION = re.compile(r"^## (.+?)\n+(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def budget_table(rows: list[Row]) -> str:
@@ -43,11 +47,27 @@ def page(results: Results, rows: list[Row], plan: Plan, note: str = "") -> str:
             *([note + "\n"] if note else []),
             f"{counts['pass']} pass, {counts['miss']} miss, {counts['not measured']} not measured.\n",
             budget_table(rows),
+            *misses(results, rows),
             "## Samples\n",
             samples_table(results),
             missing_list(results),
         ]
     )
+
+
+def misses(results: Results, rows: list[Row], why: Path = WHY) -> Iterator[str]:
+    """Each missed row: by how much, why as far as it is known, and where the time went."""
+    missed = [row for row in rows if row.verdict == "miss"]
+    if not missed:
+        return
+    reasons = dict(SECTION.findall(why.read_text()))
+    yield "## Misses\n"
+    for row in missed:
+        text = f"**{row.name}**: {row.missed_by}. {' '.join(reasons.get(row.name, 'Not explained yet.').split())}"
+        symbols = results.profiles.get(row.profile, []) if row.profile else []
+        if symbols:
+            text += f" Profile: {'; '.join(symbol.text for symbol in symbols)}."
+        yield f"- {text}\n"
 
 
 def samples_table(results: Results) -> str:
