@@ -148,10 +148,12 @@ class InArena {
   ~InArena();
 
   // Opens every payload of a record in order, appending to `out`. False: a reference lies outside
-  // the arena, its file may shrink, or a memory file is missing: the peer is broken. `must_copy`:
-  // onto the heap, because the session pins too much; an arena three-quarters pinned does it by
-  // itself.
+  // the arena, together they are larger than it, a file may shrink or is missing: the peer is
+  // broken. `must_copy`: onto the heap, because the session pins too much; an arena three-quarters
+  // pinned does it by itself.
   bool open(RecordView& record, std::vector<Payload>& out, bool must_copy = false);
+  // Nobody wants the payloads of this record: its blocks go back unread.
+  void refuse(const RecordView& record);
   // A kArena record: from here on references mean this file. False: not a sealed file of that size.
   bool replace(RecordView& record);
 

@@ -8,6 +8,17 @@
 
 namespace loader::channel {
 
+namespace {
+
+// The reader of records has seen to it that sums of sizes do not wrap.
+uint64_t arena_bytes_of(const RecordView& record) {
+  uint64_t total = 0;
+  for (const PayloadRef& ref : record.payloads) total += ref.kind == kInArena ? ref.size : 0;
+  return total;
+}
+
+}  // namespace
+
 // Blocks on their way back. Outlives the InArena in the hands of payloads.
 struct InArena::Returns {
   // Signals outside the lock: whoever is woken may take the blocks at once, on this thread.
@@ -68,7 +79,14 @@ size_t InArena::pinned_bytes() const {
   return returns_->pinned.load(std::memory_order_relaxed);
 }
 
+void InArena::refuse(const RecordView& record) {
+  for (const PayloadRef& ref : record.payloads) {
+    if (ref.kind == kInArena) returns_->give(ref.block);
+  }
+}
+
 bool InArena::open(RecordView& record, std::vector<Payload>& out, bool must_copy) {
+  if (arena_bytes_of(record) > mapping_->bytes().size()) return false;
   size_t memfd = 0;
   for (const PayloadRef& ref : record.payloads) {
     Payload& payload = out.emplace_back();

@@ -67,6 +67,7 @@ bool is_sound(const loader_item_t& item) {
 loader_status_t allocate_result(channel::OutArena& arena, uint64_t size, loader_buffer_t* out,
                                 uint8_t** writable) {
   if (out == nullptr || writable == nullptr) return LOADER_ERROR_ARGUMENT;
+  if (size > channel::kMaxResultBytes) return LOADER_ERROR_ARGUMENT;
   auto block = std::make_unique<ResultBlock>();
   uint8_t* bytes = nullptr;
   if (size > channel::kInlinePayloadBytes) {
@@ -101,7 +102,8 @@ loader_status_t ResultWriter::plan(const loader_frame_t& frame, uint64_t seq) {
   }
   body_size_ = frame::encoded_size(view_);
   const size_t size = channel::record_size(outside_.size(), body_size_);
-  return size > channel::kMaxRecordBytes ? LOADER_ERROR_ARGUMENT : LOADER_OK;
+  if (size > channel::kMaxRecordBytes) return LOADER_ERROR_ARGUMENT;
+  return charge() > channel::kMaxResultBytes ? LOADER_ERROR_ARGUMENT : LOADER_OK;
 }
 
 void ResultWriter::set_seq(uint64_t seq) {
@@ -112,9 +114,9 @@ void ResultWriter::set_seq(uint64_t seq) {
 loader_status_t ResultWriter::plan_item(const loader_item_t& item) {
   if (!is_sound(item)) return LOADER_ERROR_ARGUMENT;
   const bool outside = goes_outside(item);
-  // Sums of lying sizes must not wrap: what stays inside is bounded by the record's limit.
-  if (!outside && item.data.size > channel::kMaxRecordBytes) return LOADER_ERROR_ARGUMENT;
-  if (outside && item.data.size > (uint64_t{1} << 48)) return LOADER_ERROR_ARGUMENT;
+  // Sums of lying sizes must not wrap.
+  const uint64_t limit = outside ? channel::kMaxResultBytes : channel::kMaxRecordBytes;
+  if (item.data.size > limit) return LOADER_ERROR_ARGUMENT;
   const frame::Bytes data = outside ? frame::Bytes() : frame::Bytes(item.data.data, item.data.size);
   frame::ItemView& made = view_.add_item(view_of(item.key), data);
   made.type = item.type;

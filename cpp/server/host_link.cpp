@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <cstring>
+#include <exception>
 #include <optional>
 
 #include "server/open_blob.h"
@@ -12,6 +13,8 @@ namespace {
 
 using channel::Operation;
 using channel::RecordType;
+
+constexpr const char* kNoCredit = "a result beyond its credit or of no session";
 
 // A payload of a result on its way to the client; lives as long as somebody retains it.
 class HeldPayload : public session::PayloadOwner {
@@ -40,7 +43,6 @@ std::optional<session::Op> session_op(Operation operation) {
     case Operation::kDestroy:
       return session::Op::kDestroy;
     case Operation::kInit:
-    case Operation::kWarmUp:
     case Operation::kUpdate:
     case Operation::kHealth:
       break;
@@ -85,12 +87,6 @@ void HostLink::send_init(RecordType type, const channel::InitBody& body) {
 void HostLink::send_ping(uint64_t nonce) {
   if (is_closed_) return;
   endpoint_.socket->append_body(RecordType::kPing, 0, channel::PingBody{nonce});
-  mark_dirty();
-}
-
-void HostLink::send_health() {
-  if (is_closed_) return;
-  endpoint_.socket->append(RecordType::kHealth, 0);
   mark_dirty();
 }
 
@@ -254,7 +250,7 @@ void HostLink::on_events(uint32_t events) {
   core_.set_now(loop_.now_ns());
   if ((events & EPOLLOUT) != 0) mark_dirty();
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) return;
-  switch (endpoint_.socket->read(*this)) {
+  switch (read()) {
     case channel::ReadStatus::kDrained:
     case channel::ReadStatus::kMore:
       return;
@@ -264,6 +260,16 @@ void HostLink::on_events(uint32_t events) {
       return lose(true, endpoint_.socket->fault());
     case channel::ReadStatus::kClosed:
       return lose(false, "the engine's process closed its channel");
+  }
+}
+
+// Whatever the bytes of one host set off that nobody foresaw ends that host, never the loader.
+channel::ReadStatus HostLink::read() {
+  try {
+    return endpoint_.socket->read(*this);
+  } catch (const std::exception& error) {
+    fault_ = std::string("what could not be handled: ") + error.what();
+    return channel::ReadStatus::kStopped;
   }
 }
 
@@ -319,7 +325,18 @@ bool HostLink::take_result(channel::RecordView& record) {
     if (core_.on_result(record.handle, {record.body, {}, 0}) == session::HostVerdict::kOk) {
       return true;
     }
-    return fault("a result beyond its credit or of no session");
+    return fault(kNoCredit);
+  }
+  if (record.payload_bytes() > channel::kMaxResultBytes) {
+    return fault("a result of " + std::to_string(record.payload_bytes()) + " bytes");
+  }
+  switch (core_.judge_result(record.handle)) {
+    case session::ResultVerdict::kWanted:
+      break;
+    case session::ResultVerdict::kLate:
+      return endpoint_.in->refuse(record), true;
+    case session::ResultVerdict::kCorrupt:
+      return fault(kNoCredit);
   }
   in_payloads_.clear();
   in_views_.clear();
@@ -336,7 +353,7 @@ bool HostLink::take_result(channel::RecordView& record) {
   in_views_ = std::move(views);
   in_views_.clear();
   if (verdict == session::HostVerdict::kOk) return true;
-  return fault("a result beyond its credit or of no session");
+  return fault(kNoCredit);
 }
 
 bool HostLink::take_credit_or_release(channel::RecordView& record) {

@@ -31,7 +31,6 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
   void start(const channel::Hello& hello) override;
   void send_init(channel::RecordType type, const channel::InitBody& body) override;
   void send_ping(uint64_t nonce) override;
-  void send_health() override;
   void send_fini(int32_t reason) override;
   void flush() override;
   void drain() override;
@@ -53,6 +52,7 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
  private:
   void on_events(uint32_t events) override;
   bool on_record(channel::RecordView& record) override;
+  channel::ReadStatus read();
   void leave();
 
   bool take_completion(const channel::RecordView& record);

@@ -83,9 +83,11 @@ class ResultCredit {
     unconsumed_records_ = 0;
     pending_ = {};
   }
-  // False: the engine emitted without credit. Anything may overdraw while something is left.
+  // Anything may overdraw while something is left.
+  bool is_left() const { return left_records_ > 0 && left_bytes_ > 0; }
+  // False: the engine emitted without credit.
   bool receive(uint64_t bytes) {
-    if (left_records_ == 0 || left_bytes_ <= 0) return false;
+    if (!is_left()) return false;
     --left_records_;
     left_bytes_ -= static_cast<int64_t>(bytes);
     ++unconsumed_records_;

@@ -79,6 +79,9 @@ struct Completion {
 // Whether what a host said can be right. kCorrupt: stop that host (CHANNEL_CORRUPT).
 enum class HostVerdict : uint8_t { kOk, kCorrupt };
 
+// Of a result by its head alone. kLate: nobody wants it any more, which is nobody's fault.
+enum class ResultVerdict : uint8_t { kWanted, kLate, kCorrupt };
+
 // One session for listings; views are valid during the visit.
 struct SessionInfo {
   SessionId id = 0;
@@ -134,6 +137,8 @@ class Shard {
 
   // ---- hosts
   HostVerdict on_completion(const Completion& completion);
+  // What on_result() would say, before anything of the result has been fetched.
+  ResultVerdict judge_result(Handle handle) const;
   HostVerdict on_result(Handle handle, const MessageView& result);
   // The host itself found a hung call.
   HostVerdict on_hung(Handle handle);

@@ -119,6 +119,18 @@ HostVerdict Shard::Impl::complete_destroy(SessionState& s) {
   return verdict(raise(s, Event::kDestroyed));
 }
 
+ResultVerdict Shard::judge_result(Handle handle) const {
+  const SessionState* s = impl_->find(handle);
+  if (s == nullptr) {
+    return impl_->was_issued(handle) ? ResultVerdict::kLate : ResultVerdict::kCorrupt;
+  }
+  const Cell& cell = lookup(s->variant, s->state, Event::kResult);
+  if (cell.outcome != Outcome::kNext) {
+    return verdict(cell) == HostVerdict::kOk ? ResultVerdict::kLate : ResultVerdict::kCorrupt;
+  }
+  return s->result_credit.is_left() ? ResultVerdict::kWanted : ResultVerdict::kCorrupt;
+}
+
 HostVerdict Shard::on_result(Handle handle, const MessageView& result) {
   const Impl::Scope scope(*impl_);
   SessionState* found = impl_->find(handle);

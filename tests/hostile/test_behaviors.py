@@ -190,6 +190,25 @@ def test_garbage_on_the_channel_stops_the_host(tmp_path: Path, entry: str) -> No
         until(lambda: scene.running.instance("mean").restarts == 1, "one restart", LIMIT_S)
 
 
+@pytest.mark.parametrize("entry", ["exec", "write"])
+def test_references_to_the_whole_arena_cost_the_loader_nothing(tmp_path: Path, entry: str) -> None:
+    """A result is judged by its head: 64 times the arena is neither opened nor copied."""
+    with hostile(tmp_path, "overlap", entry) as scene:
+        before = peak_bytes(scene.loader.pid)
+        reason, name, error = scene.provoke(entry)
+        assert (reason, name) == ("" if entry == "exec" else "host_died", "CHANNEL_CORRUPT")
+        assert error is not None
+        assert "sent a result of" in error.message
+        assert peak_bytes(scene.loader.pid) - before < 32 * MEGABYTE
+        until(lambda: scene.running.instance("mean").restarts == 1, "one restart", LIMIT_S)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory the process ever had."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) * 1024
+
+
 def test_a_gigabyte_of_output_is_bounded(tmp_path: Path) -> None:
     """It is read, dropped and counted; neither the log nor the loader's memory grows with it."""
     with hostile(tmp_path, "print", "exec", call_timeout_ms=120_000) as scene:

@@ -213,12 +213,14 @@ typedef struct loader_host {
    * caller's. Waits for credit unless LOADER_EMIT_NOWAIT is set. Strings, shape and attributes are
    * copied. LOADER_ERROR_CLOSED tells the engine to stop working for this session. An engine that
    * declares non_blocking and runs inside the loader never waits inside an entry: one more window
-   * of results is kept for it, then it gets LOADER_AGAIN.
+   * of results is kept for it, then it gets LOADER_AGAIN. A result of more than 256 MiB is refused
+   * with LOADER_ERROR_ARGUMENT.
    * [thread: any] [when: open] [blocks: yes] [owns: callee] */
   loader_status_t (*emit)(void* host, loader_handle_t handle, loader_frame_t* frame, uint32_t flags);
 
   /* Memory for one result, where possible in the memory shared with the loader, so that the result
    * is written once, in place, and never copied. Fill it, put it into an item, emit it; or release it.
+   * More than 256 MiB: LOADER_ERROR_ARGUMENT; no memory: LOADER_ERROR_MEMORY.
    * [thread: any] [when: open] [blocks: no] [owns: caller] */
   loader_status_t (*alloc_result)(void* host, loader_handle_t handle, uint64_t size,
                                   loader_buffer_t* out, uint8_t** writable);

@@ -185,6 +185,11 @@ TEST(Arena, lies_about_payloads_are_refused) {
         PayloadRef{kInArena, 1, UINT64_MAX, 2}, PayloadRef{kInArena, 1, 0, UINT64_MAX}}) {
     EXPECT_FALSE(pair.open({&ref, 1}, {}, payloads));
   }
+  const PayloadRef whole{kInArena, 1, 0, kSize};
+  const PayloadRef overlapping[] = {whole, whole};
+  payloads.clear();
+  EXPECT_FALSE(pair.open(overlapping, {}, payloads)) << "together more than there is";
+  EXPECT_TRUE(payloads.empty()) << "nothing was opened or copied";
   const PayloadRef file{kInMemfd, 0, 0, 4096};
   EXPECT_FALSE(pair.open({&file, 1}, {}, payloads)) << "no file came";
   UniqueFd unsealed(memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -193,6 +198,18 @@ TEST(Arena, lies_about_payloads_are_refused) {
   UniqueFd short_file(memfd_create("short", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   ASSERT_EQ(fcntl(short_file.get(), F_ADD_SEALS, F_SEAL_SHRINK), 0);
   EXPECT_FALSE(pair.open({&file, 1}, {&short_file, 1}, payloads));
+}
+
+// Blocks that nobody wants go back without being read.
+TEST(Arena, refused_payloads_give_their_blocks_back) {
+  Pair pair;
+  OutPayload payload = pair.out->allocate(20'000);
+  const PayloadRef refs[] = {payload.ref(), {kInMemfd, 0, 0, 4096}};
+  static_cast<void>(payload.mark_sent());
+  RecordView record;
+  record.payloads = refs;
+  pair.in->refuse(record);
+  EXPECT_EQ(pair.released(), std::vector<uint32_t>{refs[0].block});
 }
 
 // A session that pins too much, and an arena three-quarters pinned, get copies; the block is free.

@@ -530,6 +530,9 @@ TEST(Host, LiesAreToldFromLateRecords) {
     EXPECT_EQ(w.shard.on_completion(completion), HostVerdict::kCorrupt);
   }
   EXPECT_EQ(front.finals, 0);
+  EXPECT_EQ(w.shard.judge_result(id), ResultVerdict::kWanted);
+  EXPECT_EQ(w.shard.judge_result(id + 1), ResultVerdict::kCorrupt);
+  EXPECT_EQ(w.shard.judge_result(0), ResultVerdict::kCorrupt);
   EXPECT_EQ(w.shard.on_result(id + 1, view_of("x")), HostVerdict::kCorrupt);
   EXPECT_EQ(w.shard.on_result(0, view_of("x")), HostVerdict::kCorrupt);
   EXPECT_EQ(w.shard.on_result(id + (uint64_t{1} << 32), view_of("x")), HostVerdict::kCorrupt);
@@ -537,6 +540,7 @@ TEST(Host, LiesAreToldFromLateRecords) {
   w.host.complete(w.shard, id);
   completion.op = Op::kWrite;
   EXPECT_EQ(w.shard.on_completion(completion), HostVerdict::kOk);
+  EXPECT_EQ(w.shard.judge_result(id), ResultVerdict::kLate);
   EXPECT_EQ(w.shard.on_result(id, view_of("x")), HostVerdict::kOk);
   TestFront next;
   EXPECT_NE(w.open(next), id) << "ids are never reused";

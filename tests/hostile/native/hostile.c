@@ -131,8 +131,15 @@ static loader_status_t lie(scene_t* scene) {
   accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
   loader_buffer_t buffer;
   uint8_t* writable = NULL;
-  accepted +=
-      host->alloc_result(host->host, scene->handle, UINT64_MAX, &buffer, &writable) == LOADER_OK;
+  const uint64_t huge[] = {UINT64_MAX, (uint64_t)5 << 30}; /* the second one costs a liar nothing */
+  for (int i = 0; i < 2; ++i) {
+    accepted +=
+        host->alloc_result(host->host, scene->handle, huge[i], &buffer, &writable) == LOADER_OK;
+    item.key.size = 1;
+    item.key.data = "k";
+    item.data.size = huge[i];
+    accepted += host->emit(host->host, scene->handle, &frame, 0) == LOADER_OK;
+  }
   accepted += host->finish(host->host, scene->handle ^ 0xffff00000000u, 0, NULL, 0) == LOADER_OK;
   memcpy(scene->error->message, "lied", 4);
   scene->error->size = 0xffffffffu; /* longer than the room */
@@ -245,6 +252,31 @@ static loader_status_t write_garbage(scene_t* scene) {
   return LOADER_OK;
 }
 
+/* A well-formed result of no session whose payloads are the whole arena, 64 times over. */
+static loader_status_t overlap(scene_t* scene) {
+  (void)scene;
+  enum { kRefs = 64, kSize = 16 + kRefs * 24 };
+  const uint64_t arena = (uint64_t)64 << 20;
+  const uint32_t size = kSize;
+  const uint16_t head[2] = {66, kRefs};
+  unsigned char record[kSize];
+  memset(record, 0, sizeof record);
+  memcpy(record, &size, sizeof size);
+  memcpy(record + 4, head, sizeof head);
+  memset(record + 8, 0x11, 8);
+  for (int i = 0; i < kRefs; ++i) {
+    unsigned char* ref = record + 16 + i * 24;
+    ref[0] = 1; /* in the arena */
+    memcpy(ref + 16, &arena, sizeof arena);
+  }
+  for (int fd = 3; fd < kDescriptors; ++fd) {
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISSOCK(info.st_mode)) continue;
+    (void)!send(fd, record, sizeof record, MSG_NOSIGNAL);
+  }
+  return LOADER_OK;
+}
+
 static loader_status_t print_gigabyte(scene_t* scene) {
   (void)scene;
   static char line[1024 * 1024];
@@ -322,6 +354,7 @@ static const row_t kRows[] = {
     {"close_all", close_all},
     {"truncate_arena", truncate_arena},
     {"garbage", write_garbage},
+    {"overlap", overlap},
     {"print", print_gigabyte},
     {"allocate", allocate},
     {"ignore_cancel", ignore_cancel},
