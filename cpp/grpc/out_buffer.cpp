@@ -16,16 +16,22 @@ void OutBuffer::add(SharedPayload payload) {
   refs_.push_back({bytes_.size(), 0, std::move(payload)});
 }
 
-// A stalled stream keeps the memory it has grown to. One step to where most stop (pages that are
-// never written cost nothing), then small ones, where a string would double and leave holes behind;
-// and without what has been taken off the front.
+// A stalled stream keeps the memory it has grown to. What was taken off the front makes room first.
+// Then one step to where most stop (pages that are never written cost nothing), then small ones,
+// where a string would double and leave holes behind.
 void OutBuffer::make_room(size_t more) {
   size_t wanted = bytes_.size() - offset_ + more;
-  if (wanted < kJumpFrom) return;
+  drop_taken();
+  if (wanted + wanted / 8 <= bytes_.capacity()) return;
+  size_t step = wanted < kJumpFrom ? wanted * 2 : std::max(wanted + wanted / 8, kJumpTo);
   std::string larger;
-  larger.reserve(std::max(wanted + wanted / 8, kJumpTo));
-  larger.append(bytes_, offset_);
+  larger.reserve(step);
+  larger.append(bytes_);
   bytes_.swap(larger);
+}
+
+void OutBuffer::drop_taken() {
+  bytes_.erase(0, offset_);
   for (Ref& ref : refs_) ref.at -= offset_;
   offset_ = 0;
 }
@@ -94,9 +100,7 @@ void OutBuffer::compact() {
     bytes_.clear();
     offset_ = 0;
   } else if (offset_ >= kCompactFrom && offset_ >= bytes_.size() / 2) {
-    bytes_.erase(0, offset_);
-    for (Ref& ref : refs_) ref.at -= offset_;
-    offset_ = 0;
+    drop_taken();
   }
 }
 

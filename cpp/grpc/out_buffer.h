@@ -86,6 +86,7 @@ class OutBuffer {
   template <class OnBytes, class OnPayload>
   void take(size_t n, OnBytes on_bytes, OnPayload on_payload);
   void make_room(size_t more);
+  void drop_taken();
   void account(size_t n);
   void compact();
   // What is left of the messages begun, in bytes, and their number.

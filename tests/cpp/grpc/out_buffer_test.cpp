@@ -112,6 +112,32 @@ TEST(OutBuffer, DroppingKeepsWhatIsPromised) {
   }
 }
 
+// A reader who is always a little behind, and one who stops: memory follows what waits, not what
+// has passed.
+TEST(OutBuffer, MemoryFollowsWhatWaits) {
+  constexpr size_t kMessage = 1000;
+  OutBuffer out;
+  const std::string message(kMessage, 'm');
+  uint8_t to[kMessage];
+  const auto add = [&] {
+    out.add(message);
+    out.commit(kMessage);
+  };
+  for (int i = 0; i < 10; i++) add();
+  for (int i = 0; i < 1000; i++) {
+    add();
+    out.copy_to(to, kMessage);
+  }
+  EXPECT_LE(out.storage().capacity(), 32u << 10);
+  while (out.size() < 65 << 10) add();
+  EXPECT_LE(out.storage().capacity(), 76u << 10);
+  for (int i = 0; i < 1000; i++) {
+    add();
+    out.copy_to(to, kMessage);
+  }
+  EXPECT_LE(out.storage().capacity(), 76u << 10);
+}
+
 TEST(OutBuffer, ClearReleasesPayloads) {
   TwoMessages m;
   m.out.clear();
