@@ -131,6 +131,10 @@ bench: build  ## Measure every row of the budget side by side with the baselines
 bench-smoke: build
 	$(MAKE) --no-print-directory -f tools/bench/bench.mk smoke BIN=$(BIN) BUILD=$(BUILD) JOBS=$(JOBS)
 
+.PHONY: bench-balance
+bench-balance: build  ## Measure the wait of sessions with unequal nodes; writes docs/benchmarks-balance.md.
+	$(BIN)/python -m tools.bench.balance --write docs/benchmarks-balance.md
+
 .PHONY: hostile
 hostile: build  ## Run the hostile suite ROUNDS times in a row (20).
 	for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; $(BIN)/pytest -q tests/hostile; done

@@ -13,6 +13,7 @@ from loader.cli.ctl import group as ctl_group
 from loader.cli.describe import describe
 from loader.cli.include import include
 from loader.cli.plan import plan
+from loader.cli.resolve import resolve
 from loader.cli.rollout import rollout
 from loader.cli.status import status
 from loader.cli.version import version
@@ -24,6 +25,7 @@ app.command()(describe)
 app.command()(include)
 app.add_typer(config_group, name="config")
 app.command()(plan)
+app.command()(resolve)
 app.command()(status)
 app.command()(rollout)
 app.add_typer(ctl_group, name="ctl")

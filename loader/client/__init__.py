@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from loader.client.sync import ClientSession as ClientSession
     from loader.client.values import Result as Result
     from loader.client.values import ResultItem as ResultItem
+    from loader.consul_link import ConsulAccess as ConsulAccess
     from loader.wrapper import Item as Item
 
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "Client": "loader.client.sync",
     "ClientSession": "loader.client.sync",
     "ConnectionFailedError": "loader.client.failures",
+    "ConsulAccess": "loader.consul_link",
     "Engine": "loader.client.messages",
     "Final": "loader.client.messages",
     "Item": "loader.wrapper",

@@ -38,7 +38,7 @@ NOT_CONNECTED = "failed to connect"  # gRPC's own words
 
 # Nodes vanish without a word: one that answers no ping is given up. A dead one is not waited for.
 NODE_OPTIONS = [
-    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_time_ms", 15_000),  # a loader takes no more than one ping in ten seconds
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 2_000),  # the time that one attempt to connect may take, too
@@ -202,6 +202,7 @@ class Lease:
             self.release()
         if isinstance(error, grpc.RpcError):
             typed: errors.LoaderError = from_rpc(error, self.address)
+            typed.__cause__ = error
         elif isinstance(error, errors.LoaderError):
             typed = error
         else:
@@ -213,5 +214,5 @@ class Lease:
         if self._attempt.goes_on_after(typed):
             return True
         if typed is not error:
-            raise typed from error
+            raise typed
         return False

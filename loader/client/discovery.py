@@ -158,6 +158,16 @@ class Nodes:
             room.node.use(room.names, 1)
             return Pick(room.node, room.names)
 
+    def ranked(self, target: Target) -> list[tuple[NodeEntry, list[EngineEntry]]]:
+        """Every node that serves the target with the versions it would choose among, the best first."""
+        with self._lock:
+            found = [
+                (self._room(node, engines, self._clock()), engines)
+                for node, engines in meant(target, self._nodes.values())
+            ]
+        found.sort(key=lambda one: (one[0].rank, -one[0].chance))
+        return [(room.node.entry, engines) for room, engines in found]
+
     def release(self, pick: Pick) -> None:
         """As Choice.release."""
         with self._lock:

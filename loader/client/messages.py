@@ -32,6 +32,12 @@ class Target:
     tenant: str = ""
     trace_context: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """The engine that it means, in words."""
+        name = " ".join(part for part in (self.engine, self.version) if part) or "an engine"
+        selector = ", ".join(f"{key}={value}" for key, value in sorted(self.selector.items()))
+        return f"{name} with {selector}" if selector else name
+
 
 class Which(TypedDict, total=False):
     """What every call takes beside the engine's name; over what a Target says."""

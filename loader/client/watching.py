@@ -105,7 +105,7 @@ class Watch:
             return errors.EngineUnavailableError(f"{url}: no node is announced there: is a loader running?")
         served = sorted({f"{one.name} {one.version}" for entry in known for one in entry.engines})
         return errors.UnknownEngineError(
-            f"{url}: none of {len(known)} nodes announces {_wanted(target)}: "
+            f"{url}: none of {len(known)} nodes announces {target}: "
             f"they announce {', '.join(served) or 'nothing'}"
         )
 
@@ -120,12 +120,6 @@ class Watch:
                     self._forget(self._nodes.update(found))
                 for told in tuple(self._listeners):
                     told()
-
-
-def _wanted(target: Target) -> str:
-    name = " ".join(part for part in (target.engine, target.version) if part)
-    selector = ", ".join(f"{key}={value}" for key, value in sorted(target.selector.items()))
-    return " with ".join(part for part in (name, selector) if part) or "an engine"
 
 
 class Background:

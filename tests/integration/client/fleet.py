@@ -89,6 +89,15 @@ class Node:
         self._process.kill()
         self.wait_ended()
 
+    def pause(self) -> None:
+        """It holds its connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def drain(self) -> None:
         """It takes nothing new, and stays."""
         self._admin("Drain", admin_pb2.DrainRequest(timeout_s=TIMEOUT_S, stay=True))

@@ -311,6 +311,22 @@ def test_the_death_of_a_node_ends_its_sessions_and_no_others(tmp_path: Path) -> 
             until(lambda: "b" in opened(fleet, client, 6), "the new process gets sessions", 30)
 
 
+def test_a_node_that_hangs_is_given_up_and_an_idle_session_is_not(tmp_path: Path) -> None:
+    """SIGSTOP: what was asked of it unanswered is asked elsewhere; a session without traffic outlives the pings."""
+    with Fleet(tmp_path, f"file:{tmp_path}/registry") as fleet:
+        fleet.add("a")
+        fleet.add("b")
+        fleet.ready()
+        with Client(fleet.registry) as client, held(client.session("echo") for _ in range(4)) as idle:
+            assert {fleet.name_of(session) for session in idle} == {"a", "b"}
+            fleet.nodes["b"].pause()
+            try:
+                assert opened(fleet, client, 6) == {"a": 6}
+            finally:
+                fleet.nodes["b"].resume()
+            assert all(echoes(session, "idle") for session in idle if fleet.name_of(session) == "a")
+
+
 def test_nodes_with_tls_are_spoken_to_with_tls(tmp_path: Path) -> None:
     """The registry says which node has TLS; the client's authority must know it."""
     made = make_certificates(tmp_path / "certificates")
