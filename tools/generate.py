@@ -239,11 +239,12 @@ def commands_page() -> str:
     from loader.cli.describe import describe
     from loader.cli.include import include
     from loader.cli.plan import plan
+    from loader.cli.resolve import resolve
     from loader.cli.rollout import rollout
     from loader.cli.status import status
     from loader.cli.version import version
 
-    alone = (call, check, describe, include, plan, status, rollout, version)
+    alone = (call, check, describe, include, plan, resolve, status, rollout, version)
     sections: list[tuple[str, Any]] = [(f"loader {one.__name__}", one) for one in alone]
     sections += [("loader config show", show), *((f"loader ctl {one.__name__}", one) for one in COMMANDS)]
     parts = [COMMANDS_HEAD, command_section("loader", main.main), f"\n{main.EXIT_CODES}\n"]
