@@ -81,8 +81,8 @@ constexpr size_t kInlinePayloadBytes = 16 * 1024;
 // No record is larger; a longer one is a fault of its sender.
 constexpr size_t kMaxRecordBytes = 64u * 1024 * 1024;
 
-// A frame with its payloads. Larger results are refused where they are emitted; whoever sends one all
-// the same is broken.
+// A frame with its payloads. Larger results are refused where they are emitted; whoever sends one
+// all the same is broken.
 constexpr uint64_t kMaxResultBytes = 256u * 1024 * 1024;
 
 // What a sink sees. Valid during the call; memory files may be moved out.

@@ -43,6 +43,7 @@ std::optional<session::Op> session_op(Operation operation) {
     case Operation::kDestroy:
       return session::Op::kDestroy;
     case Operation::kInit:
+    case Operation::kWarmUp:
     case Operation::kUpdate:
     case Operation::kHealth:
       break;
@@ -87,6 +88,12 @@ void HostLink::send_init(RecordType type, const channel::InitBody& body) {
 void HostLink::send_ping(uint64_t nonce) {
   if (is_closed_) return;
   endpoint_.socket->append_body(RecordType::kPing, 0, channel::PingBody{nonce});
+  mark_dirty();
+}
+
+void HostLink::send_health() {
+  if (is_closed_) return;
+  endpoint_.socket->append(RecordType::kHealth, 0);
   mark_dirty();
 }
 

@@ -31,6 +31,7 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
   void start(const channel::Hello& hello) override;
   void send_init(channel::RecordType type, const channel::InitBody& body) override;
   void send_ping(uint64_t nonce) override;
+  void send_health() override;
   void send_fini(int32_t reason) override;
   void flush() override;
   void drain() override;
