@@ -85,6 +85,37 @@ def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
             assert done.stdout == output, done.stderr
 
 
+def commands_of_readme() -> set[str]:
+    """What the README tells to type in a shell, other than `loader`, line by line."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = {line for block in blocks for line in block.replace("\\\n", " ").splitlines()}
+    return lines | set(re.findall(r"`((?:make|LOADER_CLIENT_ONLY|pip) ?[^`]+)`", text))
+
+
+def test_every_other_command_of_the_readme_is_run_by_some_test() -> None:
+    """Of a command that nobody runs nobody knows whether it works: a new one needs a line here, and a test."""
+    makefile = (ROOT / "Makefile").read_text()
+    packages = " ".join(re.findall(r"^APT_PACKAGES := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)).split()
+    for command in commands_of_readme():
+        words = command.split()
+        if words[:3] == ["sudo", "apt-get", "install"]:
+            assert set(words[3:]) <= set(packages)  # `make setup` installs them, in CI from nothing
+        elif words[0] == "make":
+            done = subprocess.run(
+                ["make", "--dry-run", *words[1:]],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, done.stderr
+        else:
+            # What `make build` runs, and tests/integration/packaging.
+            assert command in ("pip install .", "LOADER_CLIENT_ONLY=1 pip install .")
+
+
 @pytest.mark.parametrize(
     "page", sorted(str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 )
