@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 URL = re.compile(r"^consul(?P<tls>\+https)?://(?P<addresses>[^/]+)(?:/(?P<path>[^?#]*))?$")
-CALL_S = (
-    2.5  # for each address: one that takes connections and answers nothing must not eat the caller's time
-)
+ADDRESS = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?$")
+# For each address: one that takes connections and answers nothing must not eat the time of the next.
+CALL_S = 4.0
 PORT = 8500
 
 Answer = TypeVar("Answer")
@@ -59,10 +59,11 @@ class ConsulLocation:
 
 
 def _address(url: str, text: str) -> tuple[str, int]:
-    host, _, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
-    if not host or (port and not port.isdigit()):
+    match = ADDRESS.match(text)
+    port = int(match["port"] or PORT) if match else 0
+    if match is None or not 0 < port < 65536:
         raise BadConfigError(f"{url}: {text!r} is no HOST:PORT")
-    return host, int(port) if port else PORT
+    return match["host"], port
 
 
 class ConsulLink:

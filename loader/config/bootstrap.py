@@ -10,11 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loader.config.document import Document, parse_document
 from loader.config.plan import node_keys
-from loader.consul_link import ConsulAccess
+from loader.consul_link import ConsulAccess, ConsulLocation
 from loader.errors import BadConfigError
+
+if TYPE_CHECKING:
+    from loader.config.document import Value
 
 URL = re.compile(r"^(consul|consul\+https|file):")
 ACCESS = ("center_token", "center_ca", "center_certificate", "center_key")
@@ -35,6 +39,7 @@ def read_bootstrap(location: str, environment: Mapping[str, str] | None = None) 
     environment = os.environ if environment is None else environment
     token = environment.get("CONSUL_HTTP_TOKEN", "")
     if URL.match(location):
+        _check_url(location)
         return Bootstrap(location, _folder_of(location), Document(location), ConsulAccess(token))
     path = Path(location)
     if path.is_dir():
@@ -54,9 +59,17 @@ def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
             f"{document.place_of(('center',))}: center: {center} is no center: "
             "write consul://HOST:PORT/PREFIX or file:PATH"
         )
+    try:
+        _check_url(center)
+    except BadConfigError as error:
+        raise BadConfigError(f"{document.place_of(('center',))}: center: {error.message}") from None
     if center.startswith("file:"):
         center = f"file:{_absolute(document, folder, center.removeprefix('file:'))}"
-    given = {name: str(values.pop(name)) for name in ACCESS if name in values}
+    given = {name: _text(document, name, values.pop(name)) for name in ACCESS if name in values}
+    if "center_key" in given and "center_certificate" not in given:
+        raise BadConfigError(
+            f"{document.place_of(('center_key',))}: center_key: belongs to a `center_certificate`: write that, too"
+        )
     access = ConsulAccess(
         given.get("center_token", token),
         *((given.get(name) and str(folder / given[name])) or "" for name in ACCESS[1:]),
@@ -70,6 +83,17 @@ def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
     return Bootstrap(
         center, folder, Document(document.origin, values, document.lines, document.secrets), access
     )
+
+
+def _check_url(url: str) -> None:
+    if url.startswith("consul"):
+        ConsulLocation.parse(url)
+
+
+def _text(document: Document, key: str, value: Value) -> str:
+    if isinstance(value, (dict, list)) or value is None:
+        raise BadConfigError(f"{document.place_of((key,))}: {key}: is no text: write one value")
+    return document.texts.get((key,), str(value))
 
 
 def _absolute(document: Document, folder: Path, path: str) -> str:

@@ -5,6 +5,7 @@ Knows documents by name, wherever they come from; refuses to know what the keys 
 
 from __future__ import annotations
 
+import copy
 import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ class _Merge:
         where = own.place_of((INCLUDE,))
         if path in above:
             raise BadConfigError(f"{where}: include goes in a circle: {' → '.join((*above, path))}")
-        if len(above) >= DEPTH:
+        if len(above) > DEPTH:
             raise BadConfigError(f"{where}: includes are nested deeper than {DEPTH}: {' → '.join(above)}")
         if path not in self._documents:
             known = ", ".join(sorted(self._documents))
@@ -80,7 +81,7 @@ def _merge(
             _merge(below, above, old, value, here)
             continue
         _forget(below, here)
-        under[key] = value
+        under[key] = copy.deepcopy(value)  # what is laid over this later must not change `above`
         for place in [p for p in above.lines if p[: len(here)] == here]:
             below.lines[place] = above.lines[place]
             below.origins[place] = above.origins.get(place, above.origin)
