@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,8 +112,6 @@ async def _rollout(place: Where, canary: Canary, output: Output) -> int:
     async with place.site() as site, place.nodes(site) as nodes:
         driver = RolloutDriver(site, nodes, canary, view.tell, view.leaves)
         loop = asyncio.get_running_loop()
-        main = asyncio.current_task()
-        assert main is not None
         signals = 0
 
         def signalled() -> None:
@@ -121,15 +120,14 @@ async def _rollout(place: Where, canary: Canary, output: Output) -> int:
             if signals == 1:
                 driver.interrupt()
             else:
-                main.cancel()
+                view.close()
+                typer.echo("interrupted again: `loader ctl engines` shows the weights as they are", err=True)
+                os._exit(Exit.INTERRUPTED)  # a question may wait for its answer in a thread
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, signalled)
         try:
             end = await driver.run()
-        except asyncio.CancelledError:
-            typer.echo("interrupted again: look at the weights with `loader ctl get`", err=True)
-            return Exit.INTERRUPTED
         finally:
             view.close()
     if end.phase is Phase.DONE:

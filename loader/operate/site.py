@@ -73,9 +73,7 @@ class Site:
         try:
             return await self.center.load()
         except BadConfigError:
-            if await self.center.history():
-                raise
-            return None
+            return None  # one that cannot be read is told by the put
 
     async def load_some(self) -> Revision:
         """What the center holds. Raises: BadConfigError where that is nothing."""

@@ -233,8 +233,8 @@ class Service:
                 while not stop.is_set():
                     name = "error"
                     try:
-                        result = client.exec(Target("echo"), {"text": "x"}, timeout_s=10)
-                        name = str(result["version"])
+                        results = client.exec(Target("echo"), {"text": "x"}, timeout_s=10)
+                        name = str(results[0]["version"])
                     except LoaderError:
                         pass
                     counts[name] = counts.get(name, 0) + 1
