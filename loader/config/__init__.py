@@ -4,7 +4,7 @@ from loader.config.bootstrap import Bootstrap, read_bootstrap
 from loader.config.plan import EnginePlan, Plan, Powers, plan
 from loader.config.read import effective_document, read_config, read_documents, validate
 from loader.config.schema import EngineConfig, ServiceConfig
-from loader.config.versions import DeploymentKey, EffectiveConfig, effective
+from loader.config.versions import DeploymentKey, EffectiveConfig, effective, told_with_place
 
 __all__ = [
     "Bootstrap",
@@ -21,5 +21,6 @@ __all__ = [
     "read_bootstrap",
     "read_config",
     "read_documents",
+    "told_with_place",
     "validate",
 ]

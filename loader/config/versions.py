@@ -5,9 +5,12 @@ Plain values before validation, and the validated ones after it; refuses to read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
     from loader.config.document import Value
@@ -41,9 +44,22 @@ def effective(service: ServiceConfig, version_of: Callable[[EngineConfig], str])
             for version, config in engine.versions.items():
                 deployments[DeploymentKey(name, version)] = config
         else:
-            version = engine.version or version_of(engine)
+            with told_with_place(service, name, ""):
+                version = engine.version or version_of(engine)
             deployments[DeploymentKey(name, version)] = engine.model_copy(update={"version": version})
     return EffectiveConfig(service, deployments)
+
+
+@contextlib.contextmanager
+def told_with_place(service: ServiceConfig, engine: str, version: str) -> Iterator[None]:
+    """An error about a version of an engine begins with where the configuration says it."""
+    try:
+        yield
+    except BadConfigError as error:
+        place = service.place_of(engine, version)
+        raise BadConfigError(
+            f"{place}: engines.{engine}: {error.message}" if place else error.message
+        ) from None
 
 
 def merged(below: Mapping[str, Value], above: Mapping[str, Value]) -> dict[str, Value]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loader.center import AckState, Revision
-from loader.config import DeploymentKey, EffectiveConfig, effective, plan
+from loader.config import DeploymentKey, EffectiveConfig, effective, plan, told_with_place
 from loader.engine.manifest import version_of
 from loader.engine.rollout import Rollout, Wanted
 from loader.engine.spec import EngineSpec, make_spec
@@ -46,10 +46,10 @@ class Prepared:
 def prepare(revision: Revision, service: ServiceConfig) -> Prepared:
     """Reads every wrapper's manifest. Raises: BadConfigError. May wait for other interpreters: not on an event loop."""
     found = effective(service, version_of)
-    specs = {
-        key: make_spec(key.engine, config, service.place_of(key.engine, key.version))
-        for key, config in found.deployments.items()
-    }
+    specs: dict[DeploymentKey, EngineSpec] = {}
+    for key, config in found.deployments.items():
+        with told_with_place(service, key.engine, key.version):
+            specs[key] = make_spec(key.engine, config, service.place_of(key.engine, key.version))
     return Prepared(revision, found, specs)
 
 

@@ -51,7 +51,10 @@ def test_a_bad_document_is_refused_with_document_line_and_key(quiet_scene: Scene
     for text, said in (
         (UNKNOWN_KEY, f"{root}:4: engines.echo.slotz: unknown key: did you mean `slots`?"),
         ("engines: [\n", f"{root}:2: not valid YAML"),
-        (service().replace("echo.py", "none.py"), "none.py: there is no such wrapper"),
+        (
+            service().replace("echo.py", "none.py"),
+            f"{root}:3: engines.echo: {scene.folder}/none.py: there is no such wrapper",
+        ),
     ):
         bad = scene.publish(text)
         refused = scene.acknowledged(revision=bad, state="refused", serving=good)
