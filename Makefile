@@ -139,6 +139,12 @@ bench-balance: build  ## Measure the wait of sessions with unequal nodes; writes
 hostile: build  ## Run the hostile suite ROUNDS times in a row (20).
 	for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; $(BIN)/pytest -q tests/hostile; done
 
+# The full counts; `make test` runs the same tests with small ones.
+.PHONY: prove-rollout
+prove-rollout: build  ## CHANGES (1000) and REPLACEMENTS (100) under SESSIONS (200) open sessions; prints the figures.
+	CHANGES=$(or $(CHANGES),1000) REPLACEMENTS=$(or $(REPLACEMENTS),100) SESSIONS=$(or $(SESSIONS),200) \
+	  $(BIN)/pytest -s tests/integration/rollout
+
 .PHONY: soak
 soak: build  ## MINUTES (10) of load with clients that vanish; writes docs/soak.md.
 	$(BIN)/python tools/soak.py --minutes $(or $(MINUTES),10) --write docs/soak.md

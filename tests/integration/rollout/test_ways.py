@@ -14,7 +14,7 @@ import pytest
 from load import Load
 from running import END_S, Running, until
 from versioned import UPDATING
-from watching import alone, change, deployments, ended, open_at, rollouts, version_of, wait_for_step
+from watching import alone, change, deployments, ended, open_at, put, rollouts, version_of, wait_for_step
 
 from loader.v1 import loader_pb2
 
@@ -41,9 +41,7 @@ def test_in_place_new_sessions_wait_and_are_admitted(start: Start, wrapper: Writ
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", IN_PLACE + "20000"))
     before = rollouts(running)[0]
-    running.file.write_text(
-        config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)})
-    )
+    put(running, config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     assert len(running.hosts()) == 1, "the old one has ended before"
     waiting = [open_at(running, ECHO) for _ in range(5)]
@@ -68,7 +66,7 @@ def test_in_place_nobody_waits_for_ever(start: Start, wrapper: Write, tmp_path: 
     """At replace_wait_ms the caller is sent elsewhere; the engine serves again when it can."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", IN_PLACE + "300"))
-    running.file.write_text(config(wrapper(), "2", IN_PLACE + "300", fault={"at": "init", "gate": str(gate)}))
+    put(running, config(wrapper(), "2", IN_PLACE + "300", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     with pytest.raises(grpc.RpcError) as caught:
         list(open_at(running, ECHO).call)
@@ -81,9 +79,10 @@ def test_in_place_nobody_waits_for_ever(start: Start, wrapper: Write, tmp_path: 
 
 def test_in_place_a_new_one_that_fails_gives_way_to_the_old(start: Start, wrapper: Write) -> None:
     """The old configuration is started again, and who waited meanwhile gets it."""
-    running = start(config(wrapper(), "1", IN_PLACE + "20000"))
+    keys = IN_PLACE + "20000\n    slots: 10"
+    running = start(config(wrapper(), "1", keys))
     with Load(running.ready["grpc"], 5) as load:
-        record = change(running, config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "warm_up"}))
+        record = change(running, config(wrapper(), "2", keys, fault={"at": "warm_up"}))
         assert record.state == "rolled_back"
         assert any("start echo 1 again" in step for step in record.steps)
         assert version_of(running, engine="echo") == "1"
@@ -103,7 +102,7 @@ def test_two_engines_in_place_hold_both(start: Start, wrapper: Write, tmp_path: 
         return f"engines: {{a: {{{one}, config: {inner}}}, b: {{{one}, config: {blocked}}}}}"
 
     running = start(both("1"))
-    running.file.write_text(both("2", at="init", gate=str(gate)))
+    put(running, both("2", at="init", gate=str(gate)))
     until(lambda: (tmp_path / "gate.reached").exists(), "the second one initialises")
     waiting = [open_at(running, loader_pb2.Target(engine=name)) for name in "ab"]
     gate.touch()
@@ -120,7 +119,7 @@ def test_surge_never_has_fewer_slots(start: Start, wrapper: Write, tmp_path: Pat
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", "slots: 2"))
     held = running.open_session("echo")
-    running.file.write_text(config(wrapper(), "2", "slots: 2", fault={"at": "init", "gate": str(gate)}))
+    put(running, config(wrapper(), "2", "slots: 2", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     assert version_of(running, engine="echo") == "1"
     gate.touch()
@@ -219,7 +218,7 @@ def test_changes_that_arrive_together_are_one(start: Start, wrapper: Write) -> N
     running = start(config(wrapper(), "1", "queue_limit: 1"))
     before = rollouts(running)[0]
     for number in range(2, 12):
-        running.file.write_text(config(wrapper(), "1", f"queue_limit: {number}"))
+        put(running, config(wrapper(), "1", f"queue_limit: {number}"))
     ended(running, before)
     until(lambda: rollouts(running)[0].state == "applied", "the last is applied")
     assert len(rollouts(running)) <= 4, [one.state for one in rollouts(running)]
@@ -229,7 +228,7 @@ def test_a_newer_revision_supersedes_one_that_hangs(start: Start, wrapper: Write
     """The hanging host is gone at once, the newest serves, and both records say what happened."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1"))
-    running.file.write_text(config(wrapper(), "2", fault={"at": "init", "gate": str(gate)}))
+    put(running, config(wrapper(), "2", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the hanging one initialises")
     before = rollouts(running)[0]
     record = change(running, config(wrapper(), "3"))
@@ -244,14 +243,13 @@ def test_a_newer_revision_supersedes_one_in_place(start: Start, wrapper: Write, 
     """Whoever waits goes on waiting until something serves."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", IN_PLACE + "20000"))
-    running.file.write_text(
-        config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)})
-    )
+    put(running, config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the hanging one initialises")
     waiting = open_at(running, ECHO)
-    assert change(running, config(wrapper(), "3", IN_PLACE + "20000")).state == "applied"
-    assert next(waiting.call).opened.engine_version in ("1", "3")
-    waiting.end()
+    put(running, config(wrapper(), "3", IN_PLACE + "20000"))
+    assert next(waiting.call).opened.engine_version in ("1", "3")  # the old one serves in between
+    assert waiting.end().reason == loader_pb2.CLOSE_REASON_FINISHED
+    until(lambda: rollouts(running)[0].state == "applied", "the newest is applied")
     assert version_of(running, engine="echo") == "3"
     alone(running)
 
@@ -266,7 +264,7 @@ def test_the_end_of_the_loader_ends_a_rollout(
     """SIGTERM while a new host initialises: the end does not wait for it, and nothing is left."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", keys))
-    running.file.write_text(config(wrapper(), "2", keys, fault={"at": "init", "gate": str(gate)}))
+    put(running, config(wrapper(), "2", keys, fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     family = running.hosts()
     waiting = open_at(running, ECHO) if keys else None
