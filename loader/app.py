@@ -24,7 +24,7 @@ from loader.admin.drain import Drain
 from loader.admin.http import HttpServer, bind, make_app
 from loader.admin.node import LocalNode
 from loader.center import AckState, Revision, RevisionCache, open_center
-from loader.certificates import Certificates
+from loader.certificates import Certificates, is_reached_from_outside
 from loader.config import Bootstrap, ServiceConfig, read_bootstrap, read_documents
 from loader.engine.follower import Follower
 from loader.engine.revisions import Prepared, Revisions, RolloutRecord, prepare
@@ -155,7 +155,8 @@ class App:
         tls = self._certificates.load() if self._certificates else None
         self._grpc_address = self._listen(config.grpc, "public", tls)
         if config.admin_listen:
-            self._admin_address = self._listen(config.admin_listen, "admin", None)
+            own = tls if is_reached_from_outside(config.admin_listen) else None
+            self._admin_address = self._listen(config.admin_listen, "admin", own)
         self._node = config.node or f"{socket.gethostname()}-{self._grpc_address.rpartition(':')[2]}"
         self._local = LocalNode(
             self._node,

@@ -1,4 +1,4 @@
-"""The TLS files of the gRPC port: loaded at the start, and again for new connections when they are replaced.
+"""The TLS files of the gRPC ports: loaded at the start, and again for new connections when they are replaced.
 
 Knows where the files are and when they change; what is in them is for the data plane.
 """
@@ -6,6 +6,7 @@ Knows where the files are and when they change; what is in them is for the data 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,17 @@ logger = logging.getLogger(__name__)
 PERIOD_S = 1.0
 
 Marks = tuple[tuple[int, int, int, int] | None, ...]
+
+
+def is_reached_from_outside(address: str) -> bool:
+    """Whether others than this machine may connect: neither loopback nor a socket file."""
+    if address.startswith("unix:"):
+        return False
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 class Certificates:

@@ -323,7 +323,7 @@ class MemoryLimitError(OperatorError):
 
 
 class AdminNotAllowedError(OperatorError):
-    """Administration answers on loopback or on admin_listen only."""
+    """Administration answers on loopback, on admin_listen, or to a client whose certificate names it."""
 
     code = 3009
     name = "ADMIN_NOT_ALLOWED"

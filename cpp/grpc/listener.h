@@ -23,6 +23,7 @@ class Listener final : public EventSource {
 
   uint16_t port() const;
   int tag() const { return tag_; }
+  bool is_encrypted() const { return tls_ != nullptr; }
   void set_tls(std::shared_ptr<const TlsContext> tls) { tls_ = std::move(tls); }
   void on_events(uint32_t events) override;
 

@@ -12,8 +12,8 @@ Server::~Server() = default;
 uint16_t Server::listen(const std::string& address, ListenOptions options) {
   return impl_->listen(address, std::move(options));
 }
-void Server::set_tls(int tag, std::shared_ptr<const TlsContext> tls) {
-  impl_->set_tls(tag, tls);
+void Server::set_tls(const std::shared_ptr<const TlsContext>& tls) {
+  impl_->set_tls(tls);
 }
 void Server::stop_accepting() {
   impl_->stop_accepting();

@@ -74,8 +74,8 @@ class Server {
   // Servers of several shards may listen on one port, see shares_port. Returns the bound port (0
   // for Unix). Throws std::system_error or std::invalid_argument naming the address.
   uint16_t listen(const std::string& address, ListenOptions options = {});
-  // For the listeners with this tag: new connections use `tls`, live ones keep theirs.
-  void set_tls(int tag, std::shared_ptr<const TlsContext> tls);
+  // For the listeners that encrypt: new connections use `tls`, live ones keep theirs.
+  void set_tls(const std::shared_ptr<const TlsContext>& tls);
   // Closes the listening sockets only.
   void stop_accepting();
 

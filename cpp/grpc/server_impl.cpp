@@ -93,9 +93,9 @@ uint16_t ServerImpl::listen(const std::string& address, ListenOptions options) {
   return port;
 }
 
-void ServerImpl::set_tls(int tag, const std::shared_ptr<const TlsContext>& tls) {
+void ServerImpl::set_tls(const std::shared_ptr<const TlsContext>& tls) {
   for (auto& listener : listeners_)
-    if (listener->tag() == tag) listener->set_tls(tls);
+    if (listener->is_encrypted()) listener->set_tls(tls);
 }
 
 void ServerImpl::accepted(int fd, Peer peer, std::shared_ptr<const TlsContext> tls) {

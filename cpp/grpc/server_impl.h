@@ -27,7 +27,7 @@ class ServerImpl final : public RoundHook {
 
   // ---- for the facade
   uint16_t listen(const std::string& address, ListenOptions options);
-  void set_tls(int tag, const std::shared_ptr<const TlsContext>& tls);
+  void set_tls(const std::shared_ptr<const TlsContext>& tls);
   void stop_accepting() { listeners_.clear(); }
   void drain(int64_t deadline_ns, std::function<void()> on_drained);
   void close_now(CancelReason reason);

@@ -14,7 +14,7 @@ ErrorReport LoopbackAuthorizer::allow(const grpc::Peer& peer, const grpc::Metada
   if (!is_guarded || is_admin_peer(peer)) return {};
   return {ErrorCode::ADMIN_NOT_ALLOWED,
           std::string(path) +
-              " answers on loopback, on admin_listen, or a client whose certificate names it "
+              " answers on loopback, on admin_listen, or to a client whose certificate names it "
               "(tls.client_ca); this call came from " +
               peer.address,
           0,

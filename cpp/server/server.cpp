@@ -101,7 +101,7 @@ class ServerImpl : public session::GrantSink {
 
   void set_tls(const std::shared_ptr<const grpc::TlsContext>& tls) {
     for (auto& shard : plane_.shards) {
-      shard->call([&] { shard->server().set_tls(kPublicListener, tls); });
+      shard->call([&] { shard->server().set_tls(tls); });
     }
   }
 

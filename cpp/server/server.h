@@ -77,7 +77,7 @@ class Server {
   // The bound "HOST:PORT". `tag` is "public" or "admin". Every shard listens on the same port.
   std::string listen(const std::string& address, const std::string& tag,
                      std::shared_ptr<const grpc::TlsContext> tls = nullptr);
-  // New connections of the public listener use `tls`; live ones keep theirs.
+  // New connections of the listeners that encrypt use `tls`; live ones keep theirs.
   void set_tls(const std::shared_ptr<const grpc::TlsContext>& tls);
 
   // The engine's id. Several of one name and version may exist: a new one beside the old. It gets

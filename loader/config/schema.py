@@ -154,7 +154,7 @@ class EngineConfig(Section):
 
 
 class TlsConfig(Section):
-    """Encryption of the gRPC port. The files may be replaced at any time: new connections use them."""
+    """Encryption of the gRPC ports. The files may be replaced at any time: new connections use them."""
 
     certificate: str = replace(..., "PEM file: the chain, leaf first.")
     key: str = replace(..., "PEM file: the private key, without a passphrase.")
@@ -193,10 +193,15 @@ class ServiceConfig(Section):
     )
     admin_listen: OptionalAddress = replace(
         "",
-        "Also serves AdminService and reflection, which elsewhere want loopback or a client's certificate.",
+        "Also serves AdminService and reflection to whoever connects; encrypted by `tls`, unless it is loopback or "
+        "a socket file. Elsewhere they want loopback or a client's certificate.",
         is_of_node=True,
     )
-    tls: TlsConfig | None = replace(None, "Encryption of the gRPC port. Empty: none.", is_of_node=True)
+    tls: TlsConfig | None = replace(
+        None,
+        "Encryption of the gRPC port, and of admin_listen where others reach it. Empty: none.",
+        is_of_node=True,
+    )
     data_plane_threads: int = replace(
         0, "Threads of the data plane. 0: an eighth of the cores, at least 1.", ge=0, le=1024, is_of_node=True
     )

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from authority import Authority, Identity
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from running import Running
+from running import Running, until
 
 from loader.client import Client
 from loader.errors import AdminNotAllowedError
@@ -152,6 +152,87 @@ def test_tls_alone_is_no_authentication(start: Start, wrapper: Write, outside: s
     running = start(config(wrapper("echo"), tls=tls), "--grpc", f"{outside}:0")
     with grpc.secure_channel(running.ready["grpc"], authority.credentials()) as channel:
         assert access(channel) == REFUSED
+
+
+def secured(channel_to: str, credentials: grpc.ChannelCredentials) -> tuple[grpc.StatusCode, grpc.StatusCode]:
+    """What a client with these credentials is answered, on a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.secure_channel(channel_to, credentials, options) as channel:
+        return access(channel)
+
+
+def test_an_admin_address_that_others_reach_is_encrypted_as_the_public_one(
+    start: Start, wrapper: Write, outside: str, tmp_path: Path
+) -> None:
+    """With client_ca it wants a certificate, any of that authority; plain text and strangers are turned away."""
+    authority = Authority(tmp_path)
+    (tmp_path / "stranger").mkdir()
+    stranger = Authority(tmp_path / "stranger")
+    server, operator = authority.issue("server", f"IP:{outside}"), authority.issue("operator", "")
+    tls = {
+        "certificate": str(server.certificate),
+        "key": str(server.key),
+        "client_ca": str(authority.certificate),
+    }
+    running = start(config(wrapper("echo"), tls=tls, admin_listen=f"{outside}:0"), "--grpc", f"{outside}:0")
+    assert secured(running.ready["admin"], authority.credentials(operator)) == ALLOWED
+    assert secured(running.ready["grpc"], authority.credentials(operator)) == REFUSED
+    unavailable = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE)
+    assert secured(running.ready["admin"], authority.credentials()) == unavailable
+    assert secured(running.ready["admin"], authority.credentials(stranger.issue("operator"))) == unavailable
+    with grpc.insecure_channel(running.ready["admin"]) as plain:
+        assert access(plain) == unavailable
+
+
+@pytest.mark.parametrize("place", ["loopback", "socket"])
+def test_an_admin_address_of_this_machine_stays_plain(
+    start: Start, wrapper: Write, outside: str, tmp_path: Path, place: str
+) -> None:
+    """Beside an encrypted public port."""
+    authority = Authority(tmp_path)
+    server = authority.issue("server", f"IP:{outside}")
+    tls = {"certificate": str(server.certificate), "key": str(server.key)}
+    address = "127.0.0.1:0" if place == "loopback" else f"unix:{tmp_path}/a.sock"
+    running = start(config(wrapper("echo"), tls=tls, admin_listen=address), "--grpc", f"{outside}:0")
+    with grpc.insecure_channel(running.ready["admin"]) as admin:
+        assert access(admin) == ALLOWED
+    assert secured(running.ready["grpc"], authority.credentials()) == REFUSED
+
+
+def replace_files(place: Identity, identity: Identity) -> None:
+    for old, new in ((place.key, identity.key), (place.certificate, identity.certificate)):
+        beside = old.with_suffix(".beside")
+        beside.write_bytes(new.read_bytes())
+        beside.replace(old)
+
+
+def test_an_encrypted_admin_port_takes_replaced_certificates(
+    start: Start, wrapper: Write, outside: str, tmp_path: Path
+) -> None:
+    """With the public one."""
+    old, new = Authority(tmp_path), Authority(tmp_path, "new")
+    first, second = old.issue("server", f"IP:{outside}"), new.issue("server", f"IP:{outside}")
+    tls = {"certificate": str(first.certificate), "key": str(first.key)}
+    outer = start(config(wrapper("echo"), tls=tls, admin_listen=f"{outside}:0"), "--grpc", f"{outside}:0")
+    assert secured(outer.ready["admin"], old.credentials()) == ALLOWED
+    replace_files(first, second)
+    until(lambda: outer.log_lines("certificates replaced"), "the new files were taken")
+    assert secured(outer.ready["admin"], new.credentials()) == ALLOWED
+
+
+def test_a_plain_admin_port_stays_plain_when_certificates_are_replaced(
+    start: Start, wrapper: Write, outside: str, tmp_path: Path
+) -> None:
+    """New files are for listeners that encrypt."""
+    old, new = Authority(tmp_path), Authority(tmp_path, "new")
+    first, second = old.issue("server", f"IP:{outside}"), new.issue("server", f"IP:{outside}")
+    tls = {"certificate": str(first.certificate), "key": str(first.key)}
+    running = start(config(wrapper("echo"), tls=tls, admin_listen="127.0.0.1:0"), "--grpc", f"{outside}:0")
+    replace_files(first, second)
+    until(lambda: running.log_lines("certificates replaced"), "the new files were taken")
+    with grpc.insecure_channel(running.ready["admin"]) as admin:
+        assert access(admin) == ALLOWED
+    assert secured(running.ready["grpc"], new.credentials()) == REFUSED
 
 
 def test_an_address_that_is_not_of_this_machine_ends_with_4(
