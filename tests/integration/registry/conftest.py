@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "center"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "app"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from backends import Backend, consul_backend, file_backend
+from consul_agent import ConsulAgent
+from following import Scene
+from running import Running
 
 
 @pytest.fixture(params=["file", "consul"])
@@ -19,3 +25,14 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Back
     if request.param == "file":
         return file_backend(tmp_path / "registry")
     return consul_backend(request.getfixturevalue("shared_consul"), prefix)
+
+
+@pytest.fixture
+def scene(shared_consul: ConsulAgent, prefix: str, tmp_path: Path) -> Iterator[Scene]:
+    """A service in a Consul, whose loaders are found there; they are ended with the test."""
+    with ExitStack() as stack:
+
+        def begin(text: str, *arguments: str) -> Running:
+            return stack.enter_context(Running(tmp_path, text, arguments))
+
+        yield Scene(shared_consul, prefix, tmp_path, begin)
