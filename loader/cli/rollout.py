@@ -195,7 +195,7 @@ class View:
         if self._bars is None:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(20),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[seen]}"),
             )
@@ -227,9 +227,9 @@ def said(canary: Canary, progress: Progress) -> str:
 
 def counts_said(canary: Canary, progress: Progress) -> str:
     """What was counted in this step."""
+    new, others = progress.new, progress.others
     return (
-        f"{canary.version}: {progress.new.ended} ended, {progress.new.failed} in errors, "
-        f"{progress.new.open_sessions} open; others: {progress.others.ended} ended, {progress.others.failed} in errors"
+        f"{canary.version}: {new.ended} ended, {new.failed} in error; others: {others.ended}, {others.failed}"
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from loader.operate.site import Read, Site
 
 MOST_WEIGHT = 10_000
+PARTS = 100_000  # in thousandths of a percent: 0.5 is a step too
 
 
 def weights_of(read: Read, engine: str) -> dict[str, int]:
@@ -40,10 +41,12 @@ def shared(before: Mapping[str, int], version: str, percent: float) -> dict[str,
     total = sum(others.values())
     if total == 0:
         raise InvalidArgumentError(f"version {version} has all new sessions already: nothing to take from")
-    # In thousandths of a percent: 0.5 is a step too.
-    part, rest = round(percent * 1_000), round((100 - percent) * 1_000)
+    part = round(percent / 100 * PARTS)
+    rest = PARTS - part
     exact = {version: part * total, **{name: rest * weight for name, weight in others.items()}}
-    divisor = math.gcd(*exact.values())
+    # The sum of before where that is exact, so that 100 and 5 % become 95 and 5.
+    is_whole = all(value % PARTS == 0 for value in exact.values())
+    divisor = PARTS if is_whole else math.gcd(*exact.values())
     largest = max(exact.values()) // divisor
     scale = MOST_WEIGHT / largest if largest > MOST_WEIGHT else 1.0
     return {
