@@ -25,11 +25,21 @@ loader_status_t known(loader_status_t status, const char* entry, loader_error_t&
 // Nothing a wrapper throws passes: the table is C, but the library may be C++.
 template <typename Call>
 loader_status_t guarded(const char* entry, loader_error_t& error, Call&& call) noexcept {
+  // The wrapper may change every member before it throws: what we say goes into our own room.
+  const loader_error_t room = error;
+  const auto take_back = [&] {
+    error.message = room.message;
+    error.capacity = room.capacity;
+  };
   try {
-    return known(call(), entry, error);
+    const loader_status_t status = call();
+    take_back();
+    return known(status, entry, error);
   } catch (const std::exception& thrown) {
+    take_back();
     say(error, std::string(entry) + " threw through the C ABI: " + thrown.what());
   } catch (...) {
+    take_back();
     say(error, std::string(entry) + " threw through the C ABI");
   }
   return LOADER_ERROR_INTERNAL;

@@ -313,11 +313,22 @@ void ExecStreamFront::send_final(const FinalView& final) {
 
 // ---- Session
 
+namespace {
+
+bool is_cancel(std::string_view message) {
+  SessionRequestView request;
+  return parse_session_request(message, request) == nullptr &&
+         request.kind == SessionRequestView::Kind::kCancel;
+}
+
+}  // namespace
+
 void SessionFront::on_message(grpc::Message& message) {
   if (is_over()) return call_ == nullptr ? void() : call_->consume(message.window_bytes());
   shard_.core().set_now(shard_.loop().now_ns());
   uint64_t window = message.window_bytes();
-  if (!waiting_.empty()) {
+  // A cancel overtakes what waits for the engine.
+  if (!waiting_.empty() && !is_cancel(message.bytes())) {
     waiting_.push_back({message.take(), window});
     return;
   }

@@ -12,6 +12,7 @@ namespace {
 using frame::is_utf8;
 
 constexpr const char* kMalformed = "the message is not valid protobuf of the declared type";
+constexpr const char* kTooMany = "a map of the message has more than 256 entries";
 constexpr const char* kNotUtf8 = "a name or value of the message is not UTF-8";
 
 bool parse_pair(std::string_view bytes, TextPair& out) {
@@ -23,39 +24,43 @@ bool parse_pair(std::string_view bytes, TextPair& out) {
   return in.is_ok() && is_utf8(out.first) && is_utf8(out.second);
 }
 
-// The last of equal keys wins, as in any protobuf map.
-bool add_pair(std::vector<TextPair>& pairs, std::string_view bytes) {
+// Each entry is compared with those before it: few, or the data plane stands still.
+constexpr size_t kMaxPairs = 256;
+
+// The last of equal keys wins, as in any protobuf map. What is wrong, or nullptr.
+const char* add_pair(std::vector<TextPair>& pairs, std::string_view bytes) {
   TextPair pair;
-  if (!parse_pair(bytes, pair)) return false;
+  if (!parse_pair(bytes, pair)) return kNotUtf8;
   for (TextPair& known : pairs) {
-    if (known.first == pair.first) return known.second = pair.second, true;
+    if (known.first == pair.first) return known.second = pair.second, nullptr;
   }
+  if (pairs.size() == kMaxPairs) return kTooMany;
   pairs.push_back(pair);
-  return true;
+  return nullptr;
 }
 
 const char* parse_target(std::string_view bytes, TargetView& out, uint64_t& unknown) {
   WireReader in(bytes);
   while (in.next()) {
-    bool is_good = true;
+    const char* wrong = nullptr;
     if (in.field() == 1 && in.is_bytes()) {
       out.engine = in.bytes();
     } else if (in.field() == 2 && in.is_bytes()) {
       out.version = in.bytes();
     } else if (in.field() == 3 && in.is_bytes()) {
-      is_good = add_pair(out.selector, in.bytes());
+      wrong = add_pair(out.selector, in.bytes());
     } else if (in.field() == 4 && in.is_bytes()) {
-      is_good = add_pair(out.labels, in.bytes());
+      wrong = add_pair(out.labels, in.bytes());
     } else if (in.field() == 5 && in.is_number()) {
       out.priority = static_cast<int32_t>(in.number());
     } else if (in.field() == 6 && in.is_bytes()) {
       out.tenant = in.bytes();
     } else if (in.field() == 7 && in.is_bytes()) {
-      is_good = add_pair(out.trace_context, in.bytes());
+      wrong = add_pair(out.trace_context, in.bytes());
     } else {
       unknown++;
     }
-    if (!is_good) return kNotUtf8;
+    if (wrong != nullptr) return wrong;
   }
   if (!in.is_ok()) return kMalformed;
   return is_utf8(out.engine) && is_utf8(out.version) && is_utf8(out.tenant) ? nullptr : kNotUtf8;
@@ -100,7 +105,7 @@ const char* parse_exec(std::string_view bytes, RequestView& out) {
     if (in.field() == 1 && in.is_bytes()) {
       wrong = parse_target(in.bytes(), out.target, out.unknown_fields);
     } else if (in.field() == 2 && in.is_bytes()) {
-      wrong = add_pair(out.parameters, in.bytes()) ? nullptr : kNotUtf8;
+      wrong = add_pair(out.parameters, in.bytes());
     } else if (in.field() == 3 && in.is_bytes()) {
       wrong = has_frame ? "the message has two frames; send one" : nullptr;
       has_frame = true;
@@ -120,7 +125,7 @@ const char* parse_open(std::string_view bytes, RequestView& out) {
     if (in.field() == 1 && in.is_bytes()) {
       wrong = parse_target(in.bytes(), out.target, out.unknown_fields);
     } else if (in.field() == 2 && in.is_bytes()) {
-      wrong = add_pair(out.parameters, in.bytes()) ? nullptr : kNotUtf8;
+      wrong = add_pair(out.parameters, in.bytes());
     } else if (in.field() == 3 && in.is_bytes()) {
       out.resume_token = in.bytes();
     } else if (in.field() == 5 && in.is_number()) {

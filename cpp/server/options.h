@@ -18,7 +18,6 @@ struct ServerOptions {
   int64_t busy_poll_us = 0;
   uint64_t arena_bytes = 64ull << 20;           // each direction of each channel
   uint64_t inline_payload_bytes = 16384;        // above it a payload travels through the arena
-  uint64_t channel_backlog_bytes = 8ull << 20;  // a host that reads nothing: over it, it is killed
   uint64_t exec_response_bytes = 64ull << 20;   // all results of one Exec
   int64_t admin_timeout_ms = 30'000;            // an admin call the control plane never answers
 };

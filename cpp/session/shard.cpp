@@ -201,7 +201,8 @@ void Shard::Impl::admit(SessionState& s) {
                                                          : s.engine->options.admission_wait_ns;
   s.admission_ns = wait_ns == 0 ? now_ns : after(now_ns, wait_ns);
   s.priority = request.priority;
-  const Admission admission = s.engine->pool->acquire(s.id, s.priority, wait_ns > 0);
+  const uint64_t bytes = request.body.size() + request.request.size_bytes();
+  const Admission admission = s.engine->pool->acquire(s.id, s.priority, wait_ns > 0, bytes);
   if (admission.slot) {
     start(s, admission.slot);
   } else if (admission.ticket) {
@@ -234,8 +235,9 @@ void Shard::Impl::start(SessionState& s, Slot slot) {
     // The host died while the grant was on its way: wait again, as long as the caller may.
     const bool is_serving = s.engine->pool->is_accepting(slot.instance);
     s.engine->pool->release(slot);
+    const uint64_t bytes = s.open_body.size() + s.input.bytes();
     const Admission again = is_serving ? Admission{{}, {}, ErrorCode::ENGINE_UNAVAILABLE}
-                                       : s.engine->pool->acquire(s.id, s.priority, true);
+                                       : s.engine->pool->acquire(s.id, s.priority, true, bytes);
     if (again.ticket) return wait_for_slot(s, again.ticket);
     if (!again.slot) {
       raise(s, Event::kAdmissionTimeout, {.error = again.error});

@@ -42,7 +42,7 @@ Slot SlotPool::take(Instance& instance) {
   return {instance.id, index, ++instance.generations[index]};
 }
 
-Admission SlotPool::acquire(SessionId session, int32_t priority, bool may_wait) {
+Admission SlotPool::acquire(SessionId session, int32_t priority, bool may_wait, uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   if (!is_available_) return {{}, {}, ErrorCode::ENGINE_UNAVAILABLE};
   // Whoever waits is first: whatever frees a slot grants until the queue or the slots are used up.
@@ -53,15 +53,21 @@ Admission SlotPool::acquire(SessionId session, int32_t priority, bool may_wait) 
                                        [](const Instance& i) { return i.is_accepting; });
     return {{}, {}, is_served ? ErrorCode::NO_FREE_SLOT : ErrorCode::ENGINE_UNAVAILABLE};
   }
-  if (waiting_.size() >= queue_limit_) return {{}, {}, ErrorCode::QUEUE_FULL};
+  const bool is_full = waiting_bytes_ > 0 && waiting_bytes_ + bytes > kMaxWaitingBytes;
+  if (waiting_.size() >= queue_limit_ || is_full) return {{}, {}, ErrorCode::QUEUE_FULL};
   const Ticket ticket{priority, ++last_ticket_};
-  waiting_.emplace(ticket, Waiter{session});
+  waiting_.emplace(ticket, Waiter{session, bytes});
+  waiting_bytes_ += bytes;
   return {{}, ticket, ErrorCode::kNone};
 }
 
 bool SlotPool::cancel(const Ticket& ticket) {
   const std::lock_guard lock(mutex_);
-  return waiting_.erase(ticket) == 1;
+  const auto found = waiting_.find(ticket);
+  if (found == waiting_.end()) return false;
+  waiting_bytes_ -= found->second.bytes;
+  waiting_.erase(found);
+  return true;
 }
 
 bool SlotPool::release(const Slot& slot) {
@@ -90,6 +96,7 @@ std::optional<Grant> SlotPool::next_grant() {
   if (instance == nullptr) return std::nullopt;
   const auto first = waiting_.begin();
   Grant grant{shared_from_this(), first->second.session, take(*instance)};
+  waiting_bytes_ -= first->second.bytes;
   waiting_.erase(first);
   return grant;
 }

@@ -36,6 +36,9 @@ struct Ticket {
 
 class SlotPool;
 
+// What all who wait for slots of an engine may keep; one alone may keep more.
+inline constexpr uint64_t kMaxWaitingBytes = 64ull << 20;
+
 struct Grant {
   std::shared_ptr<SlotPool> pool;
   SessionId session = 0;
@@ -72,8 +75,9 @@ class SlotPool : public std::enable_shared_from_this<SlotPool> {
   SlotPool(const SlotPool&) = delete;
   SlotPool& operator=(const SlotPool&) = delete;
 
-  // `may_wait` false: a slot now or NO_FREE_SLOT. Fast path: one lock, no allocation.
-  Admission acquire(SessionId session, int32_t priority, bool may_wait);
+  // `may_wait` false: a slot now or NO_FREE_SLOT. `bytes`: what the caller keeps while it waits.
+  // Fast path: one lock, no allocation.
+  Admission acquire(SessionId session, int32_t priority, bool may_wait, uint64_t bytes = 0);
   // False: the ticket was granted; the grant is on its way to the shard.
   bool cancel(const Ticket& ticket);
   // False: stale (released before, or its instance is gone); nothing changed.
@@ -112,6 +116,7 @@ class SlotPool : public std::enable_shared_from_this<SlotPool> {
   };
   struct Waiter {
     SessionId session;
+    uint64_t bytes;
   };
   struct TicketOrder {
     bool operator()(const Ticket& a, const Ticket& b) const {
@@ -135,6 +140,7 @@ class SlotPool : public std::enable_shared_from_this<SlotPool> {
   uint64_t last_ticket_ = 0;
   std::vector<Instance> instances_;
   std::map<Ticket, Waiter, TicketOrder> waiting_;
+  uint64_t waiting_bytes_ = 0;
 };
 
 }  // namespace loader::session

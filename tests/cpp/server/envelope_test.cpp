@@ -65,6 +65,25 @@ TEST(Envelope, NamesThatAreNotUtf8AreRefused) {
   EXPECT_NE(parse_exec(bytes, request), nullptr);
 }
 
+// Each entry is compared with those before it: a map without bound would hold up the data plane.
+TEST(Envelope, MapsAreBounded) {
+  for (size_t count : {256, 257}) {
+    std::string bytes, target;
+    for (size_t i = 0; i < count; i++) {
+      append_bytes(bytes, 2, pair_bytes("p" + std::to_string(i), "1"));
+      append_bytes(target, 4, pair_bytes("l" + std::to_string(i), "1"));
+    }
+    std::string labels;
+    append_bytes(labels, 1, target);
+    for (const std::string& one : {bytes, labels}) {
+      RequestView request;
+      EXPECT_EQ(parse_exec(one, request) == nullptr, count == 256);
+      request.clear();
+      EXPECT_EQ(parse_open(one, request) == nullptr, count == 256);
+    }
+  }
+}
+
 TEST(Envelope, TheLastMemberOfASessionRequestCounts) {
   std::string bytes;
   append_bytes(bytes, 2, "frame");

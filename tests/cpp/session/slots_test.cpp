@@ -63,6 +63,19 @@ TEST_F(Slots, WaitersAreServedByPriorityThenAge) {
   EXPECT_EQ(order, (std::vector<SessionId>{3, 4, 1, 2, 5}));
 }
 
+// By what those who wait keep, too; one that is larger may wait alone.
+TEST_F(Slots, QueueIsBoundedByBytes) {
+  auto pool = make(1);
+  pool->add_instance(1);
+  EXPECT_TRUE(pool->acquire(1, 0, true).slot);
+  const Ticket large = pool->acquire(2, 0, true, kMaxWaitingBytes + 1).ticket;
+  EXPECT_TRUE(large);
+  EXPECT_EQ(pool->acquire(3, 0, true, 1).error, ErrorCode::QUEUE_FULL);
+  EXPECT_TRUE(pool->cancel(large));
+  EXPECT_TRUE(pool->acquire(3, 0, true, kMaxWaitingBytes).ticket);
+  EXPECT_EQ(pool->acquire(4, 0, true, 1).error, ErrorCode::QUEUE_FULL);
+}
+
 // The queue is bounded, and whoever may not wait is told so.
 TEST_F(Slots, QueueIsBounded) {
   auto pool = make(1, 2);
