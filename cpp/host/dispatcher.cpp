@@ -186,25 +186,19 @@ void Dispatcher::poll_once(Worker& me, std::unique_lock<std::mutex>& lock) {
 
 void Dispatcher::run_batch(Worker& me, std::unique_lock<std::mutex>& lock) {
   const int64_t begin = clock_ns();
-  int64_t armed = 0;
   bool in_batch = false;
   while (auto entry = take(me)) {
     const int64_t now = clock_ns();
     me.job_started_ns.store(now, std::memory_order_relaxed);
-    const int64_t handover = handover_ns_.load(std::memory_order_relaxed);
-    const int64_t patience = short_row_ < kShortRow ? handover : std::max(handover, kRelaxedNs);
-    const bool leads = leader_.load(std::memory_order_relaxed) == &me;
-    if (leads && (armed == 0 || now - armed > patience / 2)) {
-      arm(patience);
-      armed = now;
-    }
+    if (leader_.load(std::memory_order_relaxed) == &me) guard_job(now);
     run_entry(me, std::move(*entry), in_batch, lock);
     const int64_t end = clock_ns();
-    short_row_ = end - now > handover ? 0 : std::min(short_row_ + 1, kShortRow);
+    const bool is_short = end - now <= handover_ns_.load(std::memory_order_relaxed);
+    short_row_ = is_short ? std::min(short_row_ + 1, kShortRow) : 0;
     if (end - begin > kBatchNs) break;
   }
   const bool still_leads = leader_.load(std::memory_order_relaxed) == &me;
-  if (still_leads) arm(0);
+  if (still_leads && short_row_ < kShortRow) disarm();
   lock.unlock();
   if (in_batch) client_.batch_end();
   if (still_leads) client_.flush();
@@ -257,13 +251,15 @@ void Dispatcher::follow(Worker& me, std::unique_lock<std::mutex>& lock) {
 // The timer fired. True: this worker leads from here on.
 bool Dispatcher::try_take_over(Worker& me) {
   drain(timer_.get());
+  timer_ns_ = 0;
   const Worker* leader = leader_.load(std::memory_order_relaxed);
   if (leader != nullptr) {
     const int64_t started = leader->job_started_ns.load(std::memory_order_relaxed);
     if (started == 0) return false;
-    const int64_t left = started + handover_ns_.load(std::memory_order_relaxed) - clock_ns();
+    const int64_t now = clock_ns();
+    const int64_t left = started + handover_ns_.load(std::memory_order_relaxed) - now;
     if (left > 0) {
-      arm(left);
+      arm(now, short_row_ < kShortRow ? left : patience_ns());
       return false;
     }
   }
@@ -321,7 +317,27 @@ void Dispatcher::release_lead(Worker& me) {
   }
 }
 
-void Dispatcher::arm(int64_t delay_ns) {
+int64_t Dispatcher::patience_ns() const {
+  const int64_t handover = handover_ns_.load(std::memory_order_relaxed);
+  return short_row_ < kShortRow ? handover : std::max(handover, kRelaxedNs);
+}
+
+// While calls are short the timer stays as it is and fires every few milliseconds for nothing: that
+// is cheaper than two system calls for each message that comes alone.
+void Dispatcher::guard_job(int64_t now_ns) {
+  const int64_t patience = patience_ns();
+  const int64_t left = timer_ns_ - now_ns;
+  const bool may_fire_early = short_row_ >= kShortRow && timer_ns_ != 0;
+  if (left <= patience && (may_fire_early || left >= patience / 2)) return;
+  arm(now_ns, patience);
+}
+
+void Dispatcher::disarm() {
+  if (timer_ns_ != 0) arm(0, 0);
+}
+
+void Dispatcher::arm(int64_t now_ns, int64_t delay_ns) {
+  timer_ns_ = now_ns + delay_ns;
   itimerspec spec{};
   spec.it_value.tv_sec = delay_ns / 1'000'000'000;
   spec.it_value.tv_nsec = delay_ns % 1'000'000'000;

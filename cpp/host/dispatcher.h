@@ -4,9 +4,9 @@
 // The leader polls the client's descriptors, reads, runs ready jobs in turn and flushes once for
 // the whole row. One idle worker, the watcher, sleeps on a timer that the leader arms before it
 // runs jobs; it takes the lead from a job that runs longer than the handover time. After a row of
-// short jobs the timer is set later, because that is cheaper: the first long job is then noticed
-// after 5 ms, those that follow it after the handover time. A worker that lost the lead goes on
-// taking ready jobs when its own has ended.
+// short jobs the timer is set later and left alone, because that is cheaper: the first long job is
+// then noticed after 5 ms, those that follow it after the handover time. A worker that lost the
+// lead goes on taking ready jobs when its own has ended.
 #pragma once
 
 #include <poll.h>
@@ -108,7 +108,10 @@ class Dispatcher {
   void claim(Worker& worker);
   void release_lead(Worker& me);
   Worker* spawn();
-  void arm(int64_t delay_ns);
+  int64_t patience_ns() const;
+  void guard_job(int64_t now_ns);
+  void disarm();
+  void arm(int64_t now_ns, int64_t delay_ns);
   void drain_wake(const pollfd& wake);
   Worker* current() const;
 
@@ -127,6 +130,7 @@ class Dispatcher {
   uint32_t threads_ = 1;
   bool is_main_only_ = false;  // calls run as kMain
   uint32_t running_ = 0;
+  int64_t timer_ns_ = 0;    // when the timer fires or has fired; 0: it is not set
   uint32_t short_row_ = 0;  // jobs in a row that took less than the handover time
   bool is_full_ = false;    // no further worker can be had, and none is idle
   bool is_reading_ = false;

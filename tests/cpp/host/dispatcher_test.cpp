@@ -67,5 +67,39 @@ TEST(Dispatcher, TheLastThreadOnlyReads) {
   main.join();
 }
 
+// After many short calls the timer is left as it is; whenever it fires, a long call is found.
+TEST(Dispatcher, ALongCallAfterShortOnesLosesTheLead) {
+  constexpr int kRounds = 30;
+  constexpr int kShortCalls = 200;
+  Nothing client;
+  Dispatcher dispatcher(client, 100);
+  dispatcher.set_threads(2, false);
+  std::counting_semaphore<kShortCalls> done(0);
+  std::binary_semaphore started(0);
+  std::binary_semaphore answered(0);
+  std::binary_semaphore may_end(0);
+  std::binary_semaphore ended(0);
+  const auto submit = [&](JobKind kind, std::function<void()> run) {
+    dispatcher.submit(std::make_shared<Lambda>(std::move(run)), kind);
+  };
+  std::thread main([&] { dispatcher.run(); });
+  for (int round = 0; round < kRounds && !HasFailure(); ++round) {
+    for (int i = 0; i < kShortCalls; ++i) submit(JobKind::kCall, [&] { done.release(); });
+    for (int i = 0; i < kShortCalls; ++i) EXPECT_TRUE(done.try_acquire_for(seconds(10)));
+    submit(JobKind::kCall, [&] {
+      started.release();
+      static_cast<void>(may_end.try_acquire_for(seconds(20)));
+      ended.release();
+    });
+    EXPECT_TRUE(started.try_acquire_for(seconds(10)));
+    submit(JobKind::kControl, [&] { answered.release(); });
+    EXPECT_TRUE(answered.try_acquire_for(seconds(10)));
+    may_end.release();
+    EXPECT_TRUE(ended.try_acquire_for(seconds(10)));
+  }
+  dispatcher.stop();
+  main.join();
+}
+
 }  // namespace
 }  // namespace loader::host::test
