@@ -8,7 +8,7 @@ from textwrap import dedent, indent
 
 import pytest
 from running import Running, until
-from scene import KIND, LIMIT_S, Scene, hostile, running_marked
+from scene import KIND, LIBRARIES, LIMIT_S, Scene, hostile, running_marked
 
 from loader.client import Client
 from loader.errors import LoaderError
@@ -92,6 +92,15 @@ def test_a_module_that_misbehaves_before_init_is_given_up(tmp_path: Path, place:
         status = until(lambda: (s := scene.running.instance("mean")).state == "failed" and s, "given up")
         assert text in status.error
         assert scene.provoke("exec")[1] in {"ENGINE_UNAVAILABLE", "INIT_FAILED", "BAD_WRAPPER"}
+
+
+def test_a_library_whose_describe_dies_is_given_up(tmp_path: Path) -> None:
+    """As a module; `describe` is called before init."""
+    engine = {"wrapper": str(LIBRARIES / "dying_describe.so"), "restart": {"backoff_s": 0.01, "intensity": 1}}
+    with hostile(tmp_path, "", "", serves_again=False, **engine) as scene:
+        status = until(lambda: (s := scene.running.instance("mean")).state == "failed" and s, "given up")
+        assert "SIGABRT" in status.error
+        assert scene.provoke("exec")[1] in {"ENGINE_UNAVAILABLE", "INIT_FAILED"}
 
 
 @pytest.mark.parametrize("behavior", ["segfault", "leave", "raise", "exit"])

@@ -2,6 +2,7 @@
  * versions or the missing name, the file, and the cure. */
 #include <loader/wrapper.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #define WRONG_MAJOR 1
 #define MISSING_ENTRY 2
@@ -11,6 +12,7 @@
 #define NULL_TABLE 6
 #define MISSING_DESTROY 7
 #define BAD_DESCRIBE 8
+#define DYING_DESCRIBE 9
 
 #if BROKEN == NOT_A_WRAPPER
 LOADER_EXPORT int answer(void) {
@@ -50,6 +52,7 @@ static void destroy(void* session, int32_t reason) {
 }
 
 static const char* describe(void) {
+  if (BROKEN == DYING_DESCRIBE) abort();
   return BROKEN == BAD_DESCRIBE ? "{\"inputs\": [" : "{}";
 }
 
