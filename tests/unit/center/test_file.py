@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from loader.center import Acknowledgement, AckState, Document, RevisionCache
+from loader.center import file as module
 from loader.center.file import FileCenter
+from loader.config.documents import merge_documents
 from loader.errors import BadConfigError, ConflictError, LoaderError
 
 LIMIT_S = 20
@@ -180,3 +184,66 @@ def test_the_cache_is_whole_or_not_there(tmp_path: Path) -> None:
         assert cache.load() is None
     cache.path.write_text(whole.replace("speech", "other"))
     assert cache.load() is None
+
+
+def test_a_lock_that_another_holds_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that hangs: a put is refused with its file's name, reading goes on."""
+    monkeypatch.setattr(module, "LOCK_S", 0.2)
+    (tmp_path / "c.yaml").write_text("a")
+
+    async def scenario() -> None:
+        center = open_file(tmp_path / "c.yaml")
+        held = await center.put([Document("c.yaml", "b")], (await center.load()).name, "me")
+        with (tmp_path / ".loader" / "c.yaml" / "lock").open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            with pytest.raises(ConflictError, match=r"lock: another has held it"):
+                await center.put([Document("c.yaml", "c")], held.name, "me")
+            assert await center.load() == held
+        await center.put([Document("c.yaml", "c")], held.name, "me")
+
+    asyncio.run(scenario())
+
+
+def test_what_a_path_with_dots_includes_is_found(tmp_path: Path) -> None:
+    """`../conf/service.yaml` and what it includes have names that match each other."""
+    for name in ("conf", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "conf" / "service.yaml").write_text("include: more.yaml\na: 1")
+    (tmp_path / "conf" / "more.yaml").write_text("b: 1")
+    center = open_file(tmp_path / "here" / ".." / "conf" / "service.yaml")
+    documents = {center.origin_of(one.name): one.text for one in asyncio.run(center.load()).documents}
+    assert merge_documents(documents, {}).values == {"a": 1, "b": 1}
+
+
+def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    """Told once; then its documents are news. The same when the folder goes and comes again."""
+    folder = tmp_path / "later"
+    file = folder / "service.yaml"
+
+    async def scenario() -> None:
+        async with contextlib.aclosing(open_file(file).watch("")) as news, asyncio.timeout(LIMIT_S):
+            for text in ("a", "b"):
+                assert isinstance(await anext(news), BadConfigError)
+                folder.mkdir()
+                file.write_text(text)
+                found = await anext(news)
+                assert not isinstance(found, LoaderError)
+                assert found.root.text == text
+                shutil.rmtree(folder)
+
+    asyncio.run(scenario())
+
+
+def test_what_nothing_includes_is_not_part_of_what_was_put(tmp_path: Path) -> None:
+    """Of a single file's center: the revision that is returned is the one that is loaded."""
+    (tmp_path / "c.yaml").write_text("a: 1")
+
+    async def scenario() -> None:
+        center = open_file(tmp_path / "c.yaml")
+        held = await center.load()
+        made = await center.put([Document("c.yaml", "a: 2"), Document("d.yaml", "b: 1")], held.name, "me")
+        assert made == await center.load() == (await center.history())[0].revision
+
+    asyncio.run(scenario())
