@@ -36,6 +36,7 @@ class Supervisor:
         self._leaving: dict[Deployment, asyncio.Task[None]] = {}
         self._memory_task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
+        self._held: set[str] = set()  # names whose new sessions wait
         self.is_stopping = False  # nothing is started any more
 
     @property
@@ -87,7 +88,9 @@ class Supervisor:
         Sessions for the names in `hold` wait for a route that does not hold them, at most so many milliseconds.
         """
         wanted = list(routed)
-        routes: dict[str, list[dict[str, Any]]] = {one.spec.name: [] for one in self._deployments}
+        # A name that was held is told even if none of its deployments is left: who waits there must hear it.
+        names = {*self._held, *(one.spec.name for one in self._deployments)}
+        routes: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for one in wanted:
             config = live.get(one, one.spec).config
             routes[one.spec.name].append(
@@ -108,6 +111,7 @@ class Supervisor:
             self._core.apply(changes)
         except ValueError as error:  # nothing of it counts
             raise BadConfigError(f"the data plane refuses it: {error}") from None
+        self._held = set(holds)
         for deployment, spec in live.items():
             deployment.adopt(spec)
         for one in self._deployments:

@@ -1,0 +1,74 @@
+"""Starting, where something is missing or somebody is in a hurry."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from running import END_S, Running, command, processes_of, until
+from watching import version_of
+
+Start = Callable[..., Running]
+Write = Callable[..., Path]
+
+
+def config(wrapper: Path, fault: str = "{}", keys: str = "") -> str:
+    return f"engines: {{echo: {{wrapper: {wrapper}, version: '1', {keys} config: {{says: '1', fault: {fault}}}}}}}\n"
+
+
+def test_a_signal_during_a_slow_init_ends_at_once(wrapper: Write, tmp_path: Path) -> None:
+    """An instance that is not ready has nothing to lose."""
+    gate = tmp_path / "gate"
+    file = tmp_path / "service.yaml"
+    file.write_text(config(wrapper(), f"{{at: init, gate: {gate}}}"))
+    process = subprocess.Popen(
+        command("--config", str(file), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: (tmp_path / "gate.reached").exists(), "it initialises")
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_S) == 0
+        assert time.monotonic() - began_s < 6
+        assert not list(processes_of(tmp_path))
+    finally:
+        gate.touch()
+        process.kill()
+        process.wait(END_S)
+
+
+def test_a_taken_http_port_starts_no_host(wrapper: Write, tmp_path: Path) -> None:
+    """It is looked for first."""
+    file = tmp_path / "service.yaml"
+    file.write_text(config(wrapper(), f"{{at: init, gate: {tmp_path / 'gate'}}}"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            command("--config", str(file), "--grpc", "127.0.0.1:0", "--http", address),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert address in done.stderr
+    assert not (tmp_path / "gate.reached").exists()
+
+
+def test_a_host_is_started_again_when_descriptors_are_back(start: Start, wrapper: Write) -> None:
+    """A restart that finds none is no end: it is tried until it works."""
+    running = start(config(wrapper(), keys="restart: {backoff_s: 0.1, backoff_max_s: 0.3, intensity: 2},"))
+    pid = running.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, hard))
+    try:
+        running.hosts()[0].kill()
+        until(lambda: running.log_text().count("host not started") > 3, "starts fail")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    until(lambda: running.instance("echo").state == "ready", "it is started again")
+    assert version_of(running, engine="echo") == "1"
