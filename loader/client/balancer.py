@@ -40,6 +40,7 @@ NOT_CONNECTED = "failed to connect"  # gRPC's own words
 NODE_OPTIONS = [
     ("grpc.keepalive_time_ms", 15_000),  # a loader takes no more than one ping in ten seconds
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # a minute without it, whatever the line above says
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 2_000),  # the time that one attempt to connect may take, too
     ("grpc.initial_reconnect_backoff_ms", 200),
