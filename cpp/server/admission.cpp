@@ -47,6 +47,11 @@ std::optional<ErrorReport> Admission::choose_engine() {
   uint32_t id = shard_.routes().choose(target, why);
   engine_ = id == 0 ? nullptr : shard_.find_engine(id);
   if (engine_ != nullptr) return std::nullopt;
+  // At the end of the loader engines go before their names are forgotten: another node has them.
+  if (shard_.core().is_draining()) {
+    return ErrorReport{
+        ErrorCode::DRAINING, std::string(error_row(ErrorCode::DRAINING).text), 0, {}};
+  }
   std::string wanted =
       target.engine.empty() ? "that announces " + text_of(target.selector) : quoted(target.engine);
   if (!target.version.empty()) wanted += " version " + quoted(target.version);
