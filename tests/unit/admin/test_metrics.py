@@ -21,6 +21,9 @@ def test_flat_names_carry_engine_version_and_reason() -> None:
         'loader_refusals{error="DRAINING"}': 2.0,
         'loader_frames_in{engine="asr",version="2"}': 3.0,
         'loader_sessions_closed{engine="asr",version="2",reason="finished"}': 1.0,
+        'loader_queue_wait_seconds_bucket{engine="asr",version="2",le="0.1"}': 4.0,
+        'loader_queue_wait_seconds_bucket{engine="asr",version="2",le="1.0"}': 4.0,
+        'loader_queue_wait_seconds_bucket{engine="asr",version="2",le="+Inf"}': 6.0,
     }
 
 
