@@ -153,7 +153,7 @@ def test_load_is_told_at_most_once_a_second_and_only_when_it_matters(
                 load.free = 0 if load.free else 100
                 announcer.changed()
                 indexes.add(await asyncio.to_thread(writes))
-            assert 3 <= len(indexes) <= passed_s + 2, (sorted(indexes), passed_s)
+            assert 2 <= len(indexes) <= passed_s + 2, (sorted(indexes), passed_s)
 
             load.free = 100
             await seen(reader, [load.entry()])
