@@ -143,7 +143,7 @@ hostile: build  ## Run the hostile suite ROUNDS times in a row (20).
 .PHONY: prove-rollout
 prove-rollout: build  ## CHANGES (1000) and REPLACEMENTS (100) under SESSIONS (200) open sessions; prints the figures.
 	CHANGES=$(or $(CHANGES),1000) REPLACEMENTS=$(or $(REPLACEMENTS),100) SESSIONS=$(or $(SESSIONS),200) \
-	  $(BIN)/pytest -s tests/integration/rollout
+	  $(BIN)/pytest -s -o faulthandler_timeout=3600 tests/integration/rollout
 
 .PHONY: soak
 soak: build  ## MINUTES (10) of load with clients that vanish; writes docs/soak.md.
