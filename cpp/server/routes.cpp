@@ -14,8 +14,9 @@ extern const std::string_view kLoaderDescriptors;
 
 namespace {
 
-constexpr std::array<std::string_view, 6> kAdminMethods = {
-    "ListEngines", "ListSessions", "GetStatistics", "Drain", "KillSession", "ListRollouts"};
+constexpr std::array<std::string_view, 7> kAdminMethods = {
+    "ListEngines", "ListSessions", "GetStatistics", "Drain",
+    "Undrain",     "KillSession",  "ListRollouts"};
 
 std::string_view state_of(const EngineEntry& engine) {
   uint32_t ready = engine.shared->ready_instances.load(std::memory_order_relaxed);

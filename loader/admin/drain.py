@@ -66,8 +66,8 @@ class Drain:
         if self.announcer is not None:
             self.announcer.resume()
 
-    async def refuse_new_work(self, timeout_s: float | None) -> None:
-        """Withdraws, turns readiness red and drains."""
+    async def refuse_new_work(self, timeout_s: float | None, *, stay: bool) -> None:
+        """Withdraws, turns readiness red and drains; with `stay` connections are taken and kept, for Undrain."""
         limit_s = self._limit_s(timeout_s)
         logger.info("draining", extra={"timeout_s": limit_s})
         self._tell(f"ends within {limit_s} s")
@@ -76,11 +76,11 @@ class Drain:
         self.is_serving = False
         self._drained.clear()
         self._core.set_serving("", False)
-        self._core.drain(limit_s)
+        self._core.drain(limit_s, stay)
 
     async def begin(self) -> None:
         """Refuses new work for good."""
-        await self.refuse_new_work(self._asked_s)
+        await self.refuse_new_work(self._asked_s, stay=False)
 
     async def finish(self) -> None:
         """Waits for the open sessions; the second signal cuts them."""

@@ -93,7 +93,7 @@ class LocalNode:
         """Takes no new work from now on, and ends then unless it shall stay; the sessions still open."""
         open_sessions = len(self._core.sessions(""))
         if stay:
-            self._begin(self._drain.refuse_new_work(timeout_s))
+            self._begin(self._drain.refuse_new_work(timeout_s, stay=True))
         else:
             self._drain.ask(timeout_s)
         return open_sessions
