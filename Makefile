@@ -122,6 +122,10 @@ serve: build  ## Serve config/speech.yaml until ^C.
 demo: build  ## Serve speech engines, stream a recording, synthesise a sentence, find the speech in both.
 	$(BIN)/python tools/demo.py
 
+.PHONY: demo-rollout
+demo-rollout: build  ## Three loaders and Consul: a new version goes live under load, broken ones do not.
+	$(BIN)/python tools/demo_rollout.py
+
 .PHONY: bench
 bench: build  ## Measure every row of the budget side by side with the baselines; writes docs/benchmarks.md.
 	$(BIN)/pip install --quiet "uvloop>=0.19"

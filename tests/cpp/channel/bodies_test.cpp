@@ -121,7 +121,7 @@ TEST(Bodies, a_completion_carries_status_and_text) {
   EXPECT_EQ(out.status, -8);
   EXPECT_EQ(out.error_code, 2001);
   EXPECT_EQ(out.message, "it broke");
-  bytes[0] = 9;
+  bytes[0] = 99;
   EXPECT_FALSE(decode(bytes, out));
   EXPECT_FALSE(decode(Bytes(bytes.data(), 7), out));
 }
