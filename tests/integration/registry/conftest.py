@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "center"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "app"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from backends import Backend, consul_backend, file_backend
 from consul_agent import ConsulAgent
 from following import Scene
+from registry_backends import Backend, consul_backend, file_backend
 from running import Running
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from backends import TTL_S, Backend, entry
+from registry_backends import TTL_S, Backend, entry
 
 from loader.errors import LoaderError
 from loader.registry import EngineEntry, NodeEntry, Registry

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from backends import entry
 from consul_agent import ConsulAgent
+from registry_backends import entry
 
 from loader.consul_link import ConsulAccess
 from loader.errors import RegistryUnreachableError
