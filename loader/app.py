@@ -129,7 +129,7 @@ class App:
             return None
         base = str(self._bootstrap.over.values.get("cache") or "")
         default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "engine-loader"
-        return RevisionCache(Path(base) if base else default, self._center.url)
+        return RevisionCache(self._bootstrap.folder / base if base else default, self._center.url)
 
     # ---- start
 
