@@ -43,6 +43,7 @@ class Announcement:
             self._node,
             self._address,
             zone=config.zone,
+            weight=config.node_weight,
             is_tls=config.tls is not None,
             engines=tuple(_engine(one, rows) for one in self._supervisor.serving.values() if one.is_ready),
             metadata=config.metadata,

@@ -223,6 +223,9 @@ class ServiceConfig(Section):
     )
     zone: str = live("", "Where the node is; clients prefer their own.", is_of_node=True)
     metadata: Labels = live({}, "Announced with the node.", is_of_node=True)
+    node_weight: int = live(
+        100, "Share of new sessions among the nodes. 0: none.", ge=0, le=10_000, is_of_node=True
+    )
     advertise: Address | None = replace(
         None, "Address at which clients reach the gRPC port. Empty: derived from `grpc`.", is_of_node=True
     )
