@@ -16,10 +16,10 @@ struct ServerOptions {
   uint32_t shards = 1;
   grpc::Options grpc;
   int64_t busy_poll_us = 0;
-  uint64_t arena_bytes = 64ull << 20;           // each direction of each channel
-  uint64_t inline_payload_bytes = 16384;        // above it a payload travels through the arena
-  uint64_t exec_response_bytes = 64ull << 20;   // all results of one Exec
-  int64_t admin_timeout_ms = 30'000;            // an admin call the control plane never answers
+  uint64_t arena_bytes = 64ull << 20;          // each direction of each channel
+  uint64_t inline_payload_bytes = 16384;       // above it a payload travels through the arena
+  uint64_t exec_response_bytes = 64ull << 20;  // all results of one Exec
+  int64_t admin_timeout_ms = 30'000;           // an admin call the control plane never answers
 };
 
 enum class Isolation { kProcess, kInline };
