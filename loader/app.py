@@ -31,7 +31,7 @@ from loader.engine.revisions import Prepared, Revisions, RolloutRecord, prepare
 from loader.engine.supervisor import Supervisor
 from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
 from loader.logs import start_logging
-from loader.startup import Stages, core_options
+from loader.startup import Stages, core_options, file_threads
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -135,6 +135,7 @@ class App:
 
     async def start(self) -> None:
         """Listens, then spawns every host. Raises: OSError for an address, LoaderError for the configuration."""
+        asyncio.get_running_loop().set_default_executor(file_threads())
         first = await self._first()
         self._stages.end("configuration")
         config = first.service

@@ -1,13 +1,15 @@
-"""What the start needs on its way: how long each stage took, and the data plane's options.
+"""What the start needs on its way: how long each stage took, threads for files, the data plane's options.
 
-Starts nothing itself.
+Knows no engines.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,3 +46,12 @@ def core_options(config: ServiceConfig) -> dict[str, Any]:
         "max_header_bytes": limits.header_bytes,
         "max_deadline_ms": limits.deadline_ms,
     }
+
+
+def file_threads() -> ThreadPoolExecutor:
+    """Two threads for files and for looking at other interpreters: both from the start, and never more."""
+    pool = ThreadPoolExecutor(2, "files")
+    together = Barrier(2)
+    for _ in range(2):
+        pool.submit(together.wait)
+    return pool
