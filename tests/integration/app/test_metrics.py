@@ -152,7 +152,8 @@ def test_the_channel_shows_what_a_stopped_host_does_not_take(start: Start, wrapp
 def test_bytes_that_a_stopped_host_does_not_read_are_seen(start: Start, wrapper: Write) -> None:
     """Small frames within the window wait for the socket, when that is full."""
     config = f"wrapper: {wrapper('echo')}, slots: 8, host_timeout_ms: 60000, session_window_bytes: 1048576"
-    running = start(f"engines: {{echo: {{{config}}}}}")
+    # The HTTP/2 window opens again when the engine is done with a frame: it has to hold them all.
+    running = start(f"limits: {{stream_window_bytes: 1048576}}\nengines: {{echo: {{{config}}}}}")
     sessions = [running.open_session("echo") for _ in range(8)]
     labels = {"engine": "echo", "instance": "0"}
     pid = running.instance("echo").pid
