@@ -441,8 +441,8 @@ def test_calls_are_bounded_and_nothing_is_left(backend: Backend) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     check(backend, scenario)  # what the first use of a library leaves open is not ours
-    threads, files = threading.active_count(), process.num_fds()
+    threads, files = threading.active_count(), process.num_fds()  # of earlier tests, which may end meanwhile
     backend.write(ROOT, "a")
     check(backend, scenario)
-    assert threading.active_count() == threads
-    assert process.num_fds() == files
+    assert threading.active_count() <= threads
+    assert process.num_fds() <= files
