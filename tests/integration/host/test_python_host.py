@@ -150,8 +150,8 @@ def test_emit_without_credit_blocks_only_its_own_session(log: Path) -> None:
 
 def test_exception_reaches_the_caller_and_its_traceback_the_log(log: Path) -> None:
     """Type and message travel; the traceback is a log record."""
-    with started(HOSTILE, log, {"behavior": "raise_error"}) as peer:
-        peer.exec(1, {})
+    with started(HOSTILE, log, {"behavior": "raise_error", "entry": "exec"}) as peer:
+        peer.exec(1, {"trigger": "x"})
         completion = peer.wait_for(p.OF_EXEC, 1).completion
         assert completion is not None
         assert completion.status < 0
@@ -163,8 +163,8 @@ def test_exception_reaches_the_caller_and_its_traceback_the_log(log: Path) -> No
 
 def test_system_exit_does_not_end_the_host(log: Path) -> None:
     """sys.exit() in a wrapper fails its call and nothing else."""
-    with started(HOSTILE, log, {"behavior": "raise_exit"}) as peer:
-        peer.exec(1, {})
+    with started(HOSTILE, log, {"behavior": "raise_exit", "entry": "exec"}) as peer:
+        peer.exec(1, {"trigger": "x"})
         completion = peer.wait_for(p.OF_EXEC, 1).completion
         assert completion is not None
         assert completion.message == "SystemExit: 7"
@@ -174,8 +174,8 @@ def test_system_exit_does_not_end_the_host(log: Path) -> None:
 @pytest.mark.parametrize("behavior", ["loop_forever", "hold_gil", "sleep_forever", "never_finish"])
 def test_ping_is_answered_while_a_call_hangs(log: Path, behavior: str) -> None:
     """The thread that reads never needs the GIL."""
-    with started(HOSTILE, log, {"behavior": behavior}, threads=2) as peer:
-        peer.exec(1, {})
+    with started(HOSTILE, log, {"behavior": behavior, "entry": "exec"}, threads=2) as peer:
+        peer.exec(1, {"trigger": "x"})
         for nonce in range(3):
             peer.send(p.PING, 0, struct.pack("<Q", nonce))
             peer.read_until(lambda _, record: record.kind == p.PONG, timeout_s=5)
@@ -184,8 +184,8 @@ def test_ping_is_answered_while_a_call_hangs(log: Path, behavior: str) -> None:
 @pytest.mark.parametrize("behavior", ["loop_forever", "sleep_forever"])
 def test_other_calls_go_on_beside_a_hung_one(log: Path, behavior: str) -> None:
     """With a second thread, one endless call does not stop the others."""
-    with started(HOSTILE, log, {"behavior": behavior}, threads=2) as peer:
-        peer.exec(1, {})
+    with started(HOSTILE, log, {"behavior": behavior, "entry": "exec"}, threads=2) as peer:
+        peer.exec(1, {"trigger": "x"})
         for handle in range(2, 5):
             peer.exec(handle, {"calm": "x"})
             assert peer.wait_for(p.OF_EXEC, handle).results == [{"calm": b"x"}]
@@ -202,8 +202,8 @@ def test_other_calls_go_on_beside_a_hung_one(log: Path, behavior: str) -> None:
 )
 def test_bad_result_fails_its_call_and_the_host_goes_on(log: Path, behavior: str, said: str) -> None:
     """The author reads what was wrong with the result."""
-    with started(HOSTILE, log, {"behavior": behavior}) as peer:
-        peer.exec(1, {})
+    with started(HOSTILE, log, {"behavior": behavior, "entry": "exec"}) as peer:
+        peer.exec(1, {"trigger": "x"})
         completion = peer.wait_for(p.OF_EXEC, 1).completion
         assert completion is not None
         assert said in completion.message
@@ -213,9 +213,9 @@ def test_bad_result_fails_its_call_and_the_host_goes_on(log: Path, behavior: str
 
 def test_late_emits_are_refused_and_never_arrive(log: Path) -> None:
     """After destroy nothing of that session reaches the loader."""
-    with started(HOSTILE, log, {"behavior": "emit_late"}) as peer:
+    with started(HOSTILE, log, {"behavior": "emit_late", "entry": "write"}) as peer:
         peer.create(1)
-        peer.write(1, {"data": "x"})
+        peer.write(1, {"trigger": "x"})
         peer.wait_for(p.OF_WRITE, 1)
         peer.destroy(1)
         peer.exec(2, {"calm": "x"})
@@ -279,7 +279,7 @@ def test_current_folder_is_not_importable(log: Path, tmp_path: Path, monkeypatch
 
 def test_health_is_asked(log: Path) -> None:
     """A wrapper whose health raises is reported unhealthy with the reason."""
-    with started(HOSTILE, log, {"behavior": "raise_error", "where": "health"}) as peer:
+    with started(HOSTILE, log, {"behavior": "raise_error", "entry": "health"}) as peer:
         peer.send(p.HEALTH, 0)
         completion = peer.wait_for(p.OF_HEALTH).completion
         assert completion is not None
@@ -288,7 +288,7 @@ def test_health_is_asked(log: Path) -> None:
 
 def test_failed_create_has_no_session(log: Path) -> None:
     """create's exception is the completion of create, and the handle names nothing."""
-    with started(HOSTILE, log, {"behavior": "raise_error", "where": "create"}) as peer:
+    with started(HOSTILE, log, {"behavior": "raise_error", "entry": "create"}) as peer:
         completion = peer.create(1)
         assert completion.operation == p.OF_CREATE
         assert "raised on purpose" in completion.message
