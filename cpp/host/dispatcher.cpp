@@ -231,6 +231,9 @@ void Dispatcher::follow(Worker& me, std::unique_lock<std::mutex>& lock) {
   is_full_ = false;
   me.is_idle = true;
   if (watcher_ == nullptr) watcher_ = &me;
+  // One that led without a successor has one now, and may take a call.
+  Worker* const leader = leader_.load(std::memory_order_relaxed);
+  if (leader != nullptr && leader != &me && leader->is_polling && can_call(*leader)) leader->kick();
   while (me.is_idle && !is_stopping_) {
     pollfd waits[2] = {{me.wake.get(), POLLIN, 0}, {timer_.get(), POLLIN, 0}};
     const nfds_t count = watcher_ == &me ? 2 : 1;
@@ -352,7 +355,8 @@ bool Dispatcher::can_take(const Worker& me) const {
 // A call may block. Whoever leads without a successor only reads, so that credit and pings arrive.
 bool Dispatcher::can_call(const Worker& me) const {
   if (calls_.empty() || running_ >= threads_) return false;
-  return !is_full_ || leader_.load(std::memory_order_relaxed) != &me;
+  if (leader_.load(std::memory_order_relaxed) != &me) return true;
+  return !idle_.empty() || (!is_full_ && workers_.size() < max_workers_);
 }
 
 std::optional<Dispatcher::Entry> Dispatcher::take(const Worker& me) {
