@@ -7,6 +7,7 @@
 #include <fstream>
 #include <future>
 #include <latch>
+#include <semaphore>
 #include <set>
 
 #include "channel/credit.h"
