@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from loader.errors import BadConfigError, LoaderError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ ADDRESS = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]
 # For each address: one that takes connections and answers nothing must not eat the time of the next.
 CALL_S = 4.0
 PORT = 8500
+RETRY_S = 0.5  # until an address answers again, doubled each time
+RETRY_MAX_S = 5.0
 
 Answer = TypeVar("Answer")
 
@@ -94,6 +96,29 @@ class ConsulLink:
             self._at = at
             return answer
         raise self._unreachable(f"Consul does not serve us: {'; '.join(failures)}")
+
+    async def follow(
+        self, read: Callable[[int], Awaitable[tuple[int, Answer]]]
+    ) -> AsyncGenerator[Answer | LoaderError, None]:
+        """Each answer of a blocking query, without end; `read` makes one call from an index, 0 for at once.
+
+        While no address answers the error is told once.
+        """
+        index, is_out, wait_s = 0, False, RETRY_S
+        while True:
+            try:
+                now, answer = await read(index)
+            except self._unreachable as error:
+                if not is_out:
+                    yield error
+                index, is_out = 0, True
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_MAX_S)
+                continue
+            # An index that goes back, or is 0, belongs to a Consul that lost its state: ask without one.
+            index = now if now >= index else 0
+            is_out, wait_s = False, RETRY_S
+            yield answer
 
     async def close(self) -> None:
         """Ends every connection."""

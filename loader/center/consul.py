@@ -6,8 +6,8 @@ makes those who put wait for each other. Knows Consul's KV, no configuration key
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import contextlib
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 WAIT_S = 5  # of a blocking query; Consul adds up to a sixteenth. Bounds how long a server that hangs goes unnoticed
 MOST_OPERATIONS = 64  # of a transaction
 MOST_BYTES = 512 * 1024  # of a value and of a transaction
-RETRY_S = 0.5
-RETRY_MAX_S = 5.0
 
 
 class ConsulCenter:
@@ -58,31 +56,26 @@ class ConsulCenter:
         return self._revision(rows)
 
     async def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
-        """As Center.watch: blocking queries, from the beginning again when the index is not to be trusted."""
-        index, told, wait_s = 0, "", RETRY_S
-        while True:
-            try:
-                now, rows = await self._read("config/", index)
-                # An index that goes back, or is 0, belongs to a Consul that lost its state: ask without one.
-                index = now if now >= index else 0
-                wait_s = RETRY_S
-                revision = self._revision(rows)
-            except CenterUnreachableError as error:
-                if told != "unreachable":
-                    yield error
-                index, known, told = 0, "", "unreachable"
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, RETRY_MAX_S)
-                continue
-            except BadConfigError as error:
-                if told != error.message:
-                    yield error
-                known, told = "", error.message
-                continue
-            told = ""
-            if revision.name != known:
-                known = revision.name
-                yield revision
+        """As Center.watch: blocking queries on all documents."""
+        told = ""
+        reads = self._link.follow(lambda index: self._read("config/", index))
+        async with contextlib.aclosing(reads) as answers:
+            async for rows in answers:
+                if isinstance(rows, LoaderError):
+                    known, told = "", ""
+                    yield rows
+                    continue
+                try:
+                    revision = self._revision(rows)
+                except BadConfigError as error:
+                    if told != error.message:
+                        yield error
+                    known, told = "", error.message
+                    continue
+                told = ""
+                if revision.name != known:
+                    known = revision.name
+                    yield revision
 
     async def put(
         self, documents: Sequence[Document], expected: str, author: str, message: str = ""

@@ -5,7 +5,7 @@ Knows Consul's agent and health; refuses to know what the engines are.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 TTL_S = 10
 FORGET = "1m"  # the least that Consul takes
 WAIT_S = 5  # of a blocking query; Consul adds up to a sixteenth
-RETRY_S = 0.5
-RETRY_MAX_S = 5.0
 CHUNK = 512  # Consul's limit of one value in Meta
 MOST_CHUNKS = 60  # of 64 keys
 
@@ -70,24 +68,15 @@ class ConsulRegistry:
 
     async def watch(self) -> AsyncGenerator[list[NodeEntry] | LoaderError, None]:
         """As Registry.watch: blocking queries on the healthy instances."""
-        index, is_out, wait_s = 0, False, RETRY_S
         known: list[NodeEntry] | None = None
-        while True:
-            try:
-                now, nodes = await self._read(index)
-            except RegistryUnreachableError as error:
-                if not is_out:
-                    yield error
-                index, is_out, known = 0, True, None
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, RETRY_MAX_S)
-                continue
-            # An index that goes back belongs to a Consul that lost its state: ask without one.
-            index = now if now >= index else 0
-            is_out, wait_s = False, RETRY_S
-            if nodes != known:
-                known = nodes
-                yield nodes
+        async with contextlib.aclosing(self._link.follow(self._read)) as answers:
+            async for nodes in answers:
+                if isinstance(nodes, LoaderError):
+                    known = None
+                    yield nodes
+                elif nodes != known:
+                    known = nodes
+                    yield nodes
 
     async def close(self) -> None:
         """As Registry.close."""
