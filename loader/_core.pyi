@@ -30,9 +30,6 @@ class Server:
     def add_engine(self, name: str, version: str, options: dict[str, Any]) -> int:
         """The engine's id. Several of one name and version may exist; only routed ones get new sessions."""
 
-    def update_engine(self, engine: int, options: dict[str, Any]) -> None:
-        """Options that are not given keep their values."""
-
     def remove_engine(self, engine: int) -> None: ...
     def apply(self, changes: dict[str, Any]) -> None:
         """{"options": {id: options}, "routes": {name: [route]}, "hold": {name: wait_ms}}, all at once.

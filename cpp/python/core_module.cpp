@@ -284,12 +284,6 @@ void answer_admin(Server& server, uint64_t call, const py::object& payload,
   server.refuse_admin(call, report);
 }
 
-void update_engine(Server& server, uint32_t engine, const py::dict& options) {
-  EngineOptions next = engine_options(options, server.engine_options(engine));
-  py::gil_scoped_release release;
-  server.update_engine(engine, std::move(next));
-}
-
 std::vector<std::pair<std::string, std::string>> pairs(const py::dict& given) {
   std::vector<std::pair<std::string, std::string>> out;
   for (const auto& [key, value] : given) {
@@ -401,7 +395,6 @@ PYBIND11_MODULE(_core, m) {
              py::gil_scoped_release release;
              return server.add_engine(name, version, std::move(parsed));
            })
-      .def("update_engine", &update_engine)
       .def("remove_engine", &Server::remove_engine, NoGil())
       .def("apply", &apply)
       .def("prepare_instance", &prepare)

@@ -124,12 +124,6 @@ class ServerImpl : public session::GrantSink {
     return engine->id;
   }
 
-  void update_engine(uint32_t id, EngineOptions options) {
-    Changes changes;
-    changes.options.emplace(id, std::move(options));
-    apply(std::move(changes));
-  }
-
   void remove_engine(uint32_t id) {
     auto engine = find_engine(id);
     engine->is_routed = false;
@@ -273,7 +267,8 @@ class ServerImpl : public session::GrantSink {
     auto wait_ns = static_cast<int64_t>(std::clamp(timeout_s, 0.0, 1e6) * 1e9);
     int64_t deadline = EventLoop::clock_ns() + wait_ns;
     for (auto& shard : plane_.shards) {
-      shard->post([one = shard.get(), deadline, stay] {
+      // Waited for: who was told of the drain meets no shard that still takes work.
+      shard->call([one = shard.get(), deadline, stay] {
         stay ? one->refuse_sessions(deadline) : one->drain(deadline);
       });
     }
@@ -447,9 +442,6 @@ void Server::set_tls(const std::shared_ptr<const grpc::TlsContext>& tls) {
 uint32_t Server::add_engine(const std::string& name, const std::string& version,
                             EngineOptions options) {
   return impl_->add_engine(name, version, std::move(options));
-}
-void Server::update_engine(uint32_t engine, EngineOptions options) {
-  impl_->update_engine(engine, std::move(options));
 }
 void Server::remove_engine(uint32_t engine) {
   impl_->remove_engine(engine);

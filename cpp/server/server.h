@@ -83,7 +83,6 @@ class Server {
   // The engine's id. Several of one name and version may exist: a new one beside the old. It gets
   // sessions once a route leads to it. The others throw std::invalid_argument for an unknown id.
   uint32_t add_engine(const std::string& name, const std::string& version, EngineOptions options);
-  void update_engine(uint32_t engine, EngineOptions options);
   void remove_engine(uint32_t engine);
   EngineOptions engine_options(uint32_t engine) const;
   // Takes effect on each shard in one turn, for sessions opened later; returns when it has.
