@@ -3,9 +3,11 @@
 // by close-on-exec.)
 #pragma once
 
+#include <atomic>
+
 namespace loader::channel {
 
-// At most 256 at a time; more are not protected. Any thread.
+// Any number, any thread.
 class ForkGuard {
  public:
   explicit ForkGuard(int fd);
@@ -14,7 +16,7 @@ class ForkGuard {
   ForkGuard& operator=(const ForkGuard&) = delete;
 
  private:
-  int slot_ = -1;
+  std::atomic<int>* slot_ = nullptr;
 };
 
 }  // namespace loader::channel

@@ -1,8 +1,13 @@
 // A forked child has no channel: it cannot speak, and it does not keep the parent's open.
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
 
 #include "channel/endpoint.h"
 #include "channel/fork_guard.h"
@@ -85,6 +90,41 @@ TEST(Fork, a_removed_guard_leaves_the_descriptor_alone) {
   EXPECT_EQ(poll(&fd, 1, 0), 1);
   close(ends[0]);
   close(ends[1]);
+}
+
+// However many channels a process has: its child keeps none of them.
+TEST(Fork, a_child_keeps_none_of_a_thousand_descriptors) {
+  constexpr int kMany = 1000;  // the list grows more than once
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 2 * kMany);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  std::vector<UniqueFd> copies;
+  std::vector<std::unique_ptr<ForkGuard>> guards;
+  for (int i = 0; i < kMany; ++i) {
+    copies.emplace_back(dup(ends[1]));
+    ASSERT_TRUE(copies.back()) << "descriptor " << i;
+    guards.push_back(std::make_unique<ForkGuard>(copies.back().get()));
+  }
+  close(ends[1]);
+  int hold[2];
+  ASSERT_EQ(pipe(hold), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(hold[1]);
+    char byte = 0;
+    _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
+  }
+  close(hold[0]);
+  copies.clear();
+  pollfd fd{ends[0], POLLIN, 0};
+  EXPECT_EQ(poll(&fd, 1, 5000), 1);
+  EXPECT_EQ(fd.revents, POLLHUP) << "the child still holds the other end";
+  close(hold[1]);
+  EXPECT_EQ(wait_for(child), 0);
+  close(ends[0]);
 }
 
 }  // namespace
