@@ -91,9 +91,10 @@ FlushStatus ChannelSocket::flush() {
     const ssize_t sent = send_some(size, sending_fds_);
     if (sent < 0) {
       if (errno == EINTR) continue;
-      // Too many descriptors in flight: the peer has to take some first.
-      if (is_again(errno) || errno == ENOBUFS || errno == ETOOMANYREFS)
-        return FlushStatus::kBlocked;
+      if (is_again(errno)) return FlushStatus::kBlocked;
+      // Too many descriptors in flight: somebody has to take some first, and the socket is writable
+      // all the while.
+      if (errno == ENOBUFS || errno == ETOOMANYREFS) return FlushStatus::kDelayed;
       out_.consume(out_.size());
       pending_fds_.clear();
       return FlushStatus::kClosed;

@@ -42,6 +42,7 @@ enum class ReadStatus {
 enum class FlushStatus {
   kEmpty,    // everything is with the kernel
   kBlocked,  // the kernel takes no more: poll for POLLOUT
+  kDelayed,  // nor more memory files, for which nobody can poll: flush again in a moment
   kClosed    // the peer is gone; what was queued is dropped
 };
 

@@ -1,5 +1,5 @@
-// A thread that looks after the host every now and then: at running calls, at idle memory. It never
-// takes a lock of the engine.
+// A thread that looks after the host every now and then: at running calls, at idle memory, at
+// records that wait for memory files in flight. It never takes a lock of the engine.
 #pragma once
 
 #include <condition_variable>

@@ -36,7 +36,9 @@ void Link::flush() {
     std::lock_guard lock(out_mutex_);
     if (has_releases_.exchange(false)) channel::append_releases(endpoint_, release_scratch_);
     if (!endpoint_.socket->has_output()) return;
-    const bool blocked = endpoint_.socket->flush() == channel::FlushStatus::kBlocked;
+    const channel::FlushStatus status = endpoint_.socket->flush();
+    const bool blocked = status == channel::FlushStatus::kBlocked;
+    is_delayed_.store(status == channel::FlushStatus::kDelayed, std::memory_order_relaxed);
     became_blocked = blocked && !is_blocked_.exchange(blocked, std::memory_order_acq_rel);
     if (!blocked) is_blocked_.store(false, std::memory_order_release);
   }

@@ -56,6 +56,10 @@ class Link : public channel::RecordSink, public std::enable_shared_from_this<Lin
     send([&](channel::ChannelSocket& socket) { socket.append_body(type, handle, body); });
   }
   void flush();
+  // The clock's, every now and then: what waits for memory files in flight has no other wake-up.
+  void flush_delayed() {
+    if (is_delayed_.load(std::memory_order_relaxed)) flush();
+  }
   // How many results with payloads in shared memory have left; and the number at the last look.
   void count_payload() { payloads_sent_.fetch_add(1, std::memory_order_relaxed); }
   uint64_t payloads_sent() const { return payloads_sent_.load(std::memory_order_relaxed); }
@@ -80,6 +84,7 @@ class Link : public channel::RecordSink, public std::enable_shared_from_this<Lin
   uint64_t payloads_seen_ = 0;  // the clock's thread only
   std::atomic<bool> has_releases_{false};
   std::atomic<bool> is_blocked_{false};
+  std::atomic<bool> is_delayed_{false};
 };
 
 }  // namespace loader::host

@@ -107,6 +107,11 @@ bool HostRuntime::Impl::is_cancelled(loader_handle_t handle) {
   return !session || session->is_cancelled.load();
 }
 
+// On the clock's thread.
+void HostRuntime::Impl::flush_delayed() {
+  for (auto& link : links_) link->flush_delayed();
+}
+
 // On the clock's thread. Pages of the arena that nothing has used since the last look go back to
 // the system; a few stay, because the first touch of a page is what costs.
 void HostRuntime::Impl::return_idle_memory() {

@@ -101,6 +101,7 @@ HostRuntime::Impl::Impl(HostRuntime& face, Engine& engine, RuntimeOptions option
       hung_clock_([this](int64_t now_ns) {
         report_hung(now_ns);
         return_idle_memory();
+        flush_delayed();
       }) {
   if (options_.channels.empty())
     throw std::invalid_argument("no channel: this program is started by `loader`, with --channel");

@@ -137,6 +137,7 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   void send_note(channel::RecordType type, loader_handle_t handle, const Body& body);
   void report_hung(int64_t now_ns);
   void return_idle_memory();
+  void flush_delayed();
 
   void submit(JobKind kind, std::function<void()> work);
 

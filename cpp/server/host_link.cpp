@@ -14,6 +14,7 @@ namespace {
 using channel::Operation;
 using channel::RecordType;
 
+constexpr int64_t kFlushAgainNs = 5'000'000;
 constexpr const char* kNoCredit = "a result beyond its credit or of no session";
 
 // A payload of a result on its way to the client; lives as long as somebody retains it.
@@ -62,6 +63,7 @@ HostLink::HostLink(session::InstanceId instance, EventLoop& loop, session::Shard
       endpoint_(std::move(endpoint)),
       inline_payload_bytes_(options.inline_payload_bytes),
       arena_bytes_(options.arena_bytes) {
+  flush_again_.on_fire([this] { mark_dirty(); });
   // A payload may outlive this link in a connection's send queue.
   endpoint_.in->on_released([this, alive = std::weak_ptr<bool>(is_alive_)] {
     if (!alive.expired()) mark_dirty();
@@ -118,6 +120,9 @@ void HostLink::flush() {
     // What the host still sent before it ended is read first; end of file tells the rest.
     return;
   }
+  if (status == channel::FlushStatus::kDelayed) {
+    flush_again_.set(loop_, loop_.now_ns() + kFlushAgainNs);
+  }
   bool is_blocked = status == channel::FlushStatus::kBlocked;
   if (is_blocked != wants_writable_ && is_watched_) {
     wants_writable_ = is_blocked;
@@ -133,6 +138,7 @@ void HostLink::leave() {
   if (is_closed_) return;
   is_closed_ = true;
   is_alive_.reset();
+  flush_again_.cancel();
   if (is_watched_) loop_.unwatch(endpoint_.socket->fd(), this);
   is_watched_ = false;
 }

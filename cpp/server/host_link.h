@@ -80,6 +80,7 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
   const uint64_t inline_payload_bytes_;
   const uint64_t arena_bytes_;
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Timer flush_again_;
   bool is_watched_ = false;
   bool wants_writable_ = false;
   bool is_dirty_ = false;

@@ -2,11 +2,14 @@
 #include "channel/socket.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <random>
@@ -121,6 +124,38 @@ TEST(ChannelSocket, a_full_socket_does_not_block) {
   }
   ASSERT_EQ(sink.records.size(), 50u);
   for (const auto& record : sink.records) ASSERT_EQ(record.body, body);
+}
+
+// The kernel bounds the descriptors in flight of an unprivileged user. Beyond it the socket stays
+// writable: the sender is told to come back later, not to poll, and loses nothing. In a process of
+// its own, which may give its privileges away.
+int send_beyond_the_kernels_bound() {
+  constexpr int kLimit = 64;
+  if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setresuid(64'999, 64'999, 64'999) != 0))
+    return 2;
+  const rlimit limit{kLimit, kLimit};
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 3;
+  Channel channel;
+  const UniqueFd file = make_file(1);
+  Collector sink;
+  FlushStatus status = FlushStatus::kEmpty;
+  int sent = 0;
+  for (; sent < 2 * kLimit && status == FlushStatus::kEmpty; ++sent) {
+    const PayloadRef ref{kInMemfd, 0, 0, 1};
+    channel.host.append(RecordType::kResult, sent, {}, {&ref, 1});
+    channel.host.attach(UniqueFd(dup(file.get())));
+    status = channel.host.flush();
+  }
+  if (status != FlushStatus::kDelayed) return 4;
+  for (int round = 0; round < 1000 && sink.records.size() < static_cast<size_t>(sent); ++round) {
+    if (channel.loader.read(sink) == ReadStatus::kFault) return 5;
+    channel.host.flush();
+  }
+  return sink.records.size() == static_cast<size_t>(sent) ? 0 : 6;
+}
+
+TEST(ChannelSocket, too_many_files_in_flight_delay_the_sender) {
+  EXPECT_EXIT(_exit(send_beyond_the_kernels_bound()), testing::ExitedWithCode(0), "");
 }
 
 // Memory files arrive with the record they were attached to, in order, also when writes are torn.
