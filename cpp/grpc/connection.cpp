@@ -41,7 +41,7 @@ void Connection::start() {
     age_limit_ns_ = now + age_ms * kMs / 10 * 9 + server_.jitter(age_ms * kMs / 5);
   server_.loop().watch(transport_.fd(), EPOLLIN, this);
   on_timer();
-  finish_handshake();
+  survive([this] { finish_handshake(); });
 }
 
 // ---------------------------------------------------------------- reading
@@ -70,6 +70,10 @@ bool Connection::finish_handshake() {
 }
 
 void Connection::on_events(uint32_t events) {
+  survive([&] { take_events(events); });
+}
+
+void Connection::take_events(uint32_t events) {
   if (state_ == State::kClosed) return;
   if (state_ == State::kLingering) return discard_input();
   if (!finish_handshake()) return;
@@ -100,6 +104,7 @@ bool Connection::feed(const uint8_t* data, size_t size) {
   is_in_nghttp2_ = true;
   ssize_t n = nghttp2_session_mem_recv(session_, data, size);
   is_in_nghttp2_ = false;
+  if (n == NGHTTP2_ERR_CALLBACK_FAILURE) return drop(CancelReason::kConnectionLost), false;
   if (n < 0) {
     if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC) answer_http1(data, size);
     misbehave(nghttp2_strerror(static_cast<int>(n)), NGHTTP2_NO_ERROR);
@@ -141,10 +146,15 @@ void Connection::mark_dirty() {
 }
 
 void Connection::flush() {
+  survive([this] { send_frames(); });
+}
+
+void Connection::send_frames() {
   if (state_ != State::kOpen) return;
   server_.lend_storage(out_.storage());
   for (;;) {
     if (!pull_frames()) break;
+    if (state_ != State::kOpen) return;
     if (out_.is_empty()) break;
     if (!write_socket()) return;
     if (!is_data_blocked_ && nghttp2_session_want_write(session_) == 0) break;
@@ -165,6 +175,10 @@ bool Connection::pull_frames() {
   while (out_.size() < server_.options().max_unsent_bytes) {
     const uint8_t* data = nullptr;
     ssize_t n = nghttp2_session_mem_send(session_, &data);
+    if (n == NGHTTP2_ERR_CALLBACK_FAILURE) {
+      is_in_nghttp2_ = false;
+      return drop(CancelReason::kConnectionLost), true;
+    }
     if (n < 0) {
       is_condemned_ = true;
       is_good = !out_.is_empty();
@@ -264,6 +278,21 @@ void Connection::misbehave(const char* what, uint32_t error_code) {
                           bytes(what), std::strlen(what));
   is_condemned_ = true;
   mark_dirty();
+}
+
+// From inside nghttp2, which no exception may pass.
+void Connection::note_failure(const char* what) noexcept {
+  try {
+    server_.stats().connections_misbehaved++;
+    server_.log("closing " + peer_.address + ": what could not be handled: " + what);
+  } catch (...) {  // no memory for the line: the connection ends all the same
+  }
+}
+
+void Connection::fail(const char* what) {
+  note_failure(what);
+  is_in_nghttp2_ = false;
+  close();
 }
 
 void Connection::release_if_over(Stream* stream) {
@@ -390,9 +419,13 @@ void Connection::arm(int64_t deadline_ns) {
     timer_.set(server_.loop(), deadline_ns);
 }
 
+void Connection::on_timer() {
+  survive([this] { check_clocks(); });
+}
+
 // Fires at the earliest of the deadlines known when it was set; later ones are found by looking
 // again. So the hot path never touches the timer.
-void Connection::on_timer() {
+void Connection::check_clocks() {
   int64_t now = EventLoop::clock_ns();
   next_ns_ = kNever;
   if (state_ == State::kLingering) {

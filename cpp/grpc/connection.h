@@ -6,6 +6,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include <cstdint>
+#include <exception>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,7 +30,18 @@ class Connection final : public EventSource {
   // ---- for the server
   void start();
   void flush();
-  void read_more() { read_socket(); }
+  void read_more() {
+    survive([this] { read_socket(); });
+  }
+  // Whatever one client sets off that nobody foresaw ends its connection, never the server.
+  template <typename Work>
+  void survive(Work work) {
+    try {
+      work();
+    } catch (const std::exception& error) {
+      fail(error.what());
+    }
+  }
   void start_drain(const char* reason);
   // Ends every call with UNAVAILABLE; the connection closes once that is sent.
   void end_calls();
@@ -61,6 +73,8 @@ class Connection final : public EventSource {
   void give_back(Stream& stream, size_t bytes);
   void set_stream_window(Stream& stream, uint32_t bytes);
   void note_drained(Stream& stream, bool was_full);
+  // For the log; what threw inside nghttp2 ends the connection.
+  void note_failure(const char* what) noexcept;
 
   void on_events(uint32_t events) override;
 
@@ -70,10 +84,12 @@ class Connection final : public EventSource {
 
   // reading
   bool finish_handshake();
+  void take_events(uint32_t events);
   void read_socket();
   bool feed(const uint8_t* data, size_t size);
   void discard_input();
   // writing
+  void send_frames();
   bool pull_frames();
   bool write_socket();
   void close_if_done();
@@ -83,10 +99,12 @@ class Connection final : public EventSource {
   void close();
   void close_streams(CancelReason reason);
   void misbehave(const char* what, uint32_t error_code);
+  void fail(const char* what);
   void answer_http1(const uint8_t* data, size_t size);
   // time
   void arm(int64_t deadline_ns);
   void on_timer();
+  void check_clocks();
   void check_setup(int64_t now);
   void check_keepalive(int64_t now);
   void check_age(int64_t now);

@@ -2,6 +2,7 @@
 // session_del.
 #include <algorithm>
 #include <cstring>
+#include <exception>
 
 #include "grpc/connection.h"
 #include "grpc/server_impl.h"
@@ -21,6 +22,19 @@ std::string_view view(const uint8_t* p, size_t n) {
 struct Connection::Callbacks {
   static Connection* self(void* user) { return static_cast<Connection*>(user); }
 
+  // Work in, NGHTTP2_ERR_CALLBACK_FAILURE out where it throws: no exception passes C code.
+  template <typename Work>
+  static int guarded(void* user, Work work) noexcept {
+    try {
+      return work();
+    } catch (const std::exception& error) {
+      self(user)->note_failure(error.what());
+    } catch (...) {
+      self(user)->note_failure("no std::exception");
+    }
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+  }
+
   static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* hd, void* user) {
     bool is_empty_data =
         hd->type == NGHTTP2_DATA && hd->length == 0 && (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0;
@@ -33,18 +47,19 @@ struct Connection::Callbacks {
     Connection* c = self(user);
     c->header_since_ns_ = c->server_.loop().now_ns();
     c->header_stream_ = frame->hd.stream_id;
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && c->state_ == State::kOpen)
-      c->begin_request(frame->hd.stream_id);
-    return 0;
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST || c->state_ != State::kOpen) return 0;
+    return guarded(user, [&] { return c->begin_request(frame->hd.stream_id), 0; });
   }
 
   static int header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
                     size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
                     void* user) {
     Connection* c = self(user);
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && c->state_ == State::kOpen)
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST || c->state_ != State::kOpen) return 0;
+    return guarded(user, [&] {
       c->head_.add(view(name, name_size), view(value, value_size), c->server_.options());
-    return 0;
+      return 0;
+    });
   }
 
   static int data(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data, size_t size,
@@ -52,25 +67,26 @@ struct Connection::Callbacks {
     Connection* c = self(user);
     nghttp2_session_consume_connection(session, size);
     c->police_.on_progress();
-    if (Stream* stream = c->stream_of(id)) stream->on_data(view(data, size));
-    return 0;
+    Stream* stream = c->stream_of(id);
+    if (stream == nullptr) return 0;
+    return guarded(user, [&] { return stream->on_data(view(data, size)), 0; });
   }
 
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
-    self(user)->frame_received(*frame);
-    return 0;
+    return guarded(user, [&] { return self(user)->frame_received(*frame), 0; });
   }
 
   static int invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int error, void* user) {
     Connection* c = self(user);
     if (frame->hd.type == NGHTTP2_HEADERS) c->header_since_ns_ = 0;
-    c->server_.log("invalid frame from " + c->peer_.address + ": " + nghttp2_strerror(error));
-    return 0;
+    return guarded(user, [&] {
+      c->server_.log("invalid frame from " + c->peer_.address + ": " + nghttp2_strerror(error));
+      return 0;
+    });
   }
 
   static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) {
-    self(user)->frame_sent(*frame);
-    return 0;
+    return guarded(user, [&] { return self(user)->frame_sent(*frame), 0; });
   }
 
   static int frame_not_send(nghttp2_session* session, const nghttp2_frame* frame, int error,
@@ -84,8 +100,7 @@ struct Connection::Callbacks {
   }
 
   static int stream_close(nghttp2_session*, int32_t id, uint32_t error, void* user) {
-    self(user)->stream_closed(id, error);
-    return 0;
+    return guarded(user, [&] { return self(user)->stream_closed(id, error), 0; });
   }
 
   static int send_data(nghttp2_session*, nghttp2_frame* frame, const uint8_t* head, size_t size,
@@ -95,12 +110,14 @@ struct Connection::Callbacks {
       c->is_data_blocked_ = true;
       return NGHTTP2_ERR_WOULDBLOCK;
     }
-    c->out_.append(view(head, 9));
-    size_t pad = frame->data.padlen;
-    if (pad > 0) c->out_.append(std::string(1, static_cast<char>(pad - 1)));
-    static_cast<Stream*>(source->ptr)->gather(size, c->out_);
-    if (pad > 1) c->out_.append(std::string(pad - 1, '\0'));
-    return 0;
+    return guarded(user, [&] {
+      c->out_.append(view(head, 9));
+      size_t pad = frame->data.padlen;
+      if (pad > 0) c->out_.append(std::string(1, static_cast<char>(pad - 1)));
+      static_cast<Stream*>(source->ptr)->gather(size, c->out_);
+      if (pad > 1) c->out_.append(std::string(pad - 1, '\0'));
+      return 0;
+    });
   }
 
   static ssize_t read_length(nghttp2_session* session, uint8_t, int32_t id, int32_t, int32_t,

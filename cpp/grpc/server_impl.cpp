@@ -238,7 +238,7 @@ void ServerImpl::run_wakes() {
   woken.swap(wakes_);
   for (Stream* stream : woken) {
     stream->is_waking = false;
-    stream->on_woken();
+    stream->connection().survive([stream] { stream->on_woken(); });
     stream->connection().release_if_over(stream);
   }
   woken.clear();

@@ -21,7 +21,13 @@ constexpr int64_t kLateGrace_ns = 10 * kMs;
 
 ssize_t read_provider(nghttp2_session*, int32_t, uint8_t* to, size_t size, uint32_t* flags,
                       nghttp2_data_source* source, void*) {
-  return static_cast<Stream*>(source->ptr)->provide(to, size, flags);
+  auto* stream = static_cast<Stream*>(source->ptr);
+  try {
+    return stream->provide(to, size, flags);
+  } catch (const std::exception& error) {
+    stream->connection().note_failure(error.what());
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+  }
 }
 
 bool is_single_reply(Cardinality c) {
@@ -54,7 +60,7 @@ void check_sendable(const Metadata& metadata) {
 
 }  // namespace
 
-Stream::Stream() : deadline_([this] { on_deadline(); }) {}
+Stream::Stream() : deadline_([this] { connection_->survive([this] { on_deadline(); }); }) {}
 
 void Stream::open(Connection* connection, int32_t stream_id, uint64_t call_id) {
   connection_ = connection;

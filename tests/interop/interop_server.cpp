@@ -16,6 +16,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -523,6 +524,7 @@ int main(int argc, char** argv) {
   Hooks hooks;
   hooks.log = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
   hooks.authorize = [](const Call& call) {
+    if (call.metadata().find("x-throw")) throw std::runtime_error("nobody foresaw this");
     auto token = call.metadata().find("x-deny");
     if (!token) return Status();
     return Status(*token == "who" ? Code::kUnauthenticated : Code::kPermissionDenied, "denied");

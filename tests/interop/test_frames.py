@@ -80,6 +80,24 @@ def test_a_plain_call_works(raw: RawClient) -> None:
     assert "grpc-message" not in reply.trailers
 
 
+def test_what_nobody_foresaw_ends_only_its_connection(connect: Callable[..., RawClient]) -> None:
+    """An exception outside of handlers: the connection closes, its calls are cancelled, the others go on."""
+    thrower = connect()
+    port = thrower.socket.getpeername()[1]
+    with RawClient(port) as other:
+        thrower.headers(1, request(STREAM))
+        other.headers(1, request(STREAM))
+        thrower.ping_pong()
+        other.ping_pong()
+        thrower.headers(3, [*request(), ("x-throw", "1")])
+        thrower.wait_closed()
+        other.data(1, framed(b"still here"), end=True)
+        reply = other.reply(1)
+        assert (reply.body, reply.status) == (framed(b"still here"), "0")
+    with RawClient(port) as later:
+        assert later.call(body=framed(b"hello")).status == "0"
+
+
 def test_settings_come_before_anything_is_read(shared_server: Server) -> None:
     """A client waits for SETTINGS before it calls a channel ready."""
     with RawClient(shared_server.ports[0], hello=False) as raw:
