@@ -139,7 +139,7 @@ class FileCenter:
                 async with contextlib.aclosing(changes):
                     async for _ in changes:
                         yield
-            except OSError as error:  # there is no such folder now
+            except (OSError, ExceptionGroup) as error:  # there is no such folder now, or a name is not UTF-8
                 logger.debug("cannot be watched", extra={"folder": str(self._folder), "error": str(error)})
             yield
             await asyncio.sleep(LOOK_MS / 1000)
@@ -165,7 +165,13 @@ class FileCenter:
             return self._load()
 
     def _load(self) -> Revision:
-        documents = self._all() if self._is_directory else self._included()
+        try:
+            documents = self._all() if self._is_directory else self._included()
+        except OSError as error:  # of a folder, or of a name that no file can have
+            raise BadConfigError(
+                f"{error.filename or self._folder}: cannot be looked at: {error.strerror}: check its mode, and the "
+                "names under `include`"
+            ) from None
         found = revision_of(documents, self._root)
         if found is None:
             raise BadConfigError(f"{self._folder}: has no {self._root}: put the configuration there")
@@ -177,7 +183,7 @@ class FileCenter:
         for path in sorted(self._folder.rglob("*")):
             name = path.relative_to(self._folder).as_posix()
             if is_document(name):
-                out.append(Document(name, self._text(path)))
+                out.append(self._document(name))
         return out
 
     def _included(self) -> list[Document]:
@@ -190,9 +196,18 @@ class FileCenter:
                 path = self._folder / name
                 if name != self._root and not path.is_file():
                     continue  # whoever reads the documents says which line asks for it
-                found[name] = Document(name, self._text(path))
+                found[name] = self._document(name)
                 waiting += _includes(name, found[name].text)
         return list(found.values())
+
+    def _document(self, name: str) -> Document:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise BadConfigError(
+                f"{self._folder}: the name {name!a} is not UTF-8: rename that file"
+            ) from None
+        return Document(name, self._text(self._folder / name))
 
     def _text(self, path: Path) -> str:
         try:
@@ -253,12 +268,14 @@ class FileCenter:
 
     def _record(self, revision: Revision, text: str, *, is_new: bool) -> None:
         folder = self._state / "history"
-        known = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        # What else may lie there is nobody's entry.
+        known = sorted(path for path in folder.glob("*-*.json") if path.stem.partition("-")[0].isdecimal())
         same = [path for path in known if path.stem.endswith(f"-{revision.name}")]
         if same and not is_new:
             return
         for path in [*same, *known[: max(0, len(known) + 1 - HISTORY_KEPT)]]:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
         number = int(known[-1].stem.partition("-")[0]) + 1 if known else 1
         self._note(f"history/{number:08d}-{revision.name}.json", text)
 
@@ -312,13 +329,14 @@ def _flock(file: IO[str], kind: int) -> Iterator[None]:
 def _includes(name: str, text: str) -> list[str]:
     """The documents that one asks for; nothing where it is not to be understood: reading it says why."""
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)  # no values: a date that is none would be an error
+    except (yaml.YAMLError, RecursionError, ValueError):
         return []
-    found = values.get("include") if isinstance(values, dict) else None
-    names = [found] if isinstance(found, str) else found if isinstance(found, list) else []
+    pairs = root.value if isinstance(root, yaml.MappingNode) else ()
+    found = next((node for key, node in pairs if key.value == "include"), None)
+    nodes = found.value if isinstance(found, yaml.SequenceNode) else [found]
     folder = Path(name).parent
-    return [os.path.normpath(folder / one) for one in names if isinstance(one, str)]
+    return [os.path.normpath(folder / one.value) for one in nodes if isinstance(one, yaml.ScalarNode)]
 
 
 def _replace(path: Path, text: str) -> None:

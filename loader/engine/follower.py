@@ -76,14 +76,21 @@ class Follower:
 
     async def follow(self, offer: Callable[[Revision], None], trouble: Callable[[LoaderError], None]) -> None:
         """Offers every further revision, without end; `trouble` hears once when the center or its documents fail."""
+        while True:
+            try:
+                await self._watch(offer, trouble)
+            except Exception:  # the outermost border: after a defect, too, the next change must be heard
+                logger.exception("the watch of the center failed: please report this")
+            await asyncio.sleep(RETRY_S)
+
+    async def _watch(self, offer: Callable[[Revision], None], trouble: Callable[[LoaderError], None]) -> None:
         async with contextlib.aclosing(self.center.watch(self._known)) as news:
             async for item in news:
                 if isinstance(item, LoaderError):
                     self.is_reachable = not isinstance(item, CenterUnreachableError)
                     trouble(item)
-                elif isinstance(item, Exception):
-                    raise item
                 else:
+                    self._known = item.name
                     self._is_back()
                     offer(item)
 
@@ -110,16 +117,25 @@ class Follower:
             await self._something_to_send.wait()
             self._something_to_send.clear()
             await self._save()
-            try:
-                await self._send_once()
+            if await self._is_sent():
                 wait_s = RETRY_S
-            except LoaderError as error:
-                logger.info("acknowledgement waits", extra={"error": str(error)})
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):  # a newer word is tried at once
-                        await self._something_to_send.wait()
-                wait_s = min(2 * wait_s, RETRY_MAX_S)
-                self._something_to_send.set()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):  # a newer word is tried at once
+                    await self._something_to_send.wait()
+            wait_s = min(2 * wait_s, RETRY_MAX_S)
+            self._something_to_send.set()
+
+    async def _is_sent(self) -> bool:
+        """Sends; False: it has to wait."""
+        try:
+            await self._send_once()
+            return True
+        except LoaderError as error:
+            logger.info("acknowledgement waits", extra={"error": str(error)})
+        except Exception:  # the outermost border: after a defect, too, the next word must be sent
+            logger.exception("an acknowledgement failed: please report this")
+        return False
 
     async def _save(self) -> None:
         """Here and nowhere else: two that save at once could leave the older revision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,58 @@ def test_a_file_brings_what_it_includes(tmp_path: Path) -> None:
     (tmp_path / "shared" / "b.yaml").write_text("x: 1")
     (tmp_path / "other.yaml").write_text("x: 2")
     assert list(load(tmp_path / "c.yaml")) == ["c.yaml", "shared/a.yaml", "shared/b.yaml"]
+
+
+@pytest.mark.parametrize(
+    "line", ["version: 2024-13-45", "x: !!int no", "x: !!timestamp no", "? [a]\n: 1", "x: &a [*a]"]
+)
+def test_what_is_included_is_found_beside_a_value_that_is_none(tmp_path: Path, line: str) -> None:
+    """A center looks for `include` and reads nothing else: whoever reads the values says what is wrong with them."""
+    (tmp_path / "service.yaml").write_text(f"{line}\ninclude: [shared.yaml]\n")
+    (tmp_path / "shared.yaml").write_text("a: 1")
+    assert list(load(tmp_path / "service.yaml")) == ["service.yaml", "shared.yaml"]
+
+
+def test_names_that_no_file_can_have_are_told(tmp_path: Path) -> None:
+    """A watch tells them and goes on: too long, or not UTF-8."""
+    file = tmp_path / "service.yaml"
+    file.write_text("a: 1")
+    long = f"include: [{'x' * 300}.yaml]"
+    assert "File name too long" in str(asyncio.run(next_news(open_file(file), lambda: file.write_text(long))))
+    file.write_text("a: 1")
+    bad = tmp_path / os.fsdecode(b"\xff.yaml")
+
+    async def scenario() -> None:
+        center = open_file(tmp_path)
+        known = (await center.load()).name
+        async with contextlib.aclosing(center.watch(known)) as news, asyncio.timeout(LIMIT_S):
+            await asyncio.to_thread(bad.write_text, "b: 1")
+            told = await anext(news)
+            assert isinstance(told, BadConfigError)
+            assert "is not UTF-8: rename that file" in told.message
+            told.message.encode()
+            await asyncio.to_thread(bad.unlink)
+            assert not isinstance(await anext(news), LoaderError)
+
+    asyncio.run(scenario())
+
+
+def test_what_others_leave_in_the_history_is_passed_over(tmp_path: Path) -> None:
+    """A file that is no entry neither ends the recording nor is removed by it."""
+    (tmp_path / "service.yaml").write_text("a: 1")
+    folder = tmp_path / ".loader" / "history"
+    folder.mkdir(parents=True)
+    (folder / "notes-of-mine.json").write_text("{}")
+
+    async def scenario() -> None:
+        center = open_file(tmp_path)
+        held = await center.load()
+        await center.record(held, "n1")
+        held = await center.put([Document("service.yaml", "a: 2")], held.name, "me")
+        assert [one.author for one in await center.history()] == ["me", "n1"]
+
+    asyncio.run(scenario())
+    assert (folder / "notes-of-mine.json").exists()
 
 
 def test_a_directory_is_all_its_documents(tmp_path: Path) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from loader.center import AckState, Center, Document, Revision, RevisionCache
+from loader.center import Acknowledgement, AckState, Center, Document, Revision, RevisionCache
 from loader.center.file import FileCenter
 from loader.consul_link import ConsulAccess
 from loader.engine.follower import Follower
-from loader.errors import BadConfigError, CenterUnreachableError
+from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
 
 GOOD = Revision((Document("service.yaml", "a: 1"),))
 DEAD = "consul://127.0.0.1:1/speech"  # nobody listens on port 1
@@ -124,5 +124,51 @@ def test_a_revision_that_is_not_good_is_not_kept(tmp_path: Path) -> None:
         sending.cancel()
         assert cache.load() == GOOD
         assert await center.history() == []
+
+    asyncio.run(scenario())
+
+
+class Defective(FileCenter):
+    """A folder whose first watch and first acknowledgement meet a defect of ours."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.met: set[str] = set()
+
+    async def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
+        self._break_once("watch")
+        async for item in super().watch(known):
+            yield item
+
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        self._break_once("acknowledge")
+        await super().acknowledge(acknowledgement)
+
+    def _break_once(self, what: str) -> None:
+        if what not in self.met:
+            self.met.add(what)
+            raise ZeroDivisionError(what)
+
+
+def test_a_defect_ends_neither_watching_nor_sending(tmp_path: Path) -> None:
+    """A loader that hears and says nothing any more looks as if all were well."""
+    (tmp_path / "service.yaml").write_text("a: 1")
+
+    async def scenario() -> None:
+        center = Defective(f"file:{tmp_path}")
+        one = follower(center, None)
+        offered: asyncio.Queue[Revision] = asyncio.Queue()
+        await one.first()
+        tasks = [
+            asyncio.create_task(one.follow(offered.put_nowait, lambda _: None)),
+            asyncio.create_task(one.send()),
+        ]
+        one.acknowledge("r1", AckState.APPLIED)
+        (tmp_path / "service.yaml").write_text("a: 2")
+        async with asyncio.timeout(20):
+            assert (await offered.get()).root.text == "a: 2"
+        await until_some(center.acknowledgements)
+        for task in tasks:
+            task.cancel()
 
     asyncio.run(scenario())
