@@ -20,6 +20,23 @@ std::string list(const std::vector<std::pair<const char*, bool>>& names) {
   return "[" + out + "]";
 }
 
+std::string quoted_list(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + quoted(text);
+  return "[" + out + "]";
+}
+
+std::string symbols_of(const aiges::AigesLibrary& library) {
+  const aiges::Symbols& symbols = library.symbols();
+  std::string mangled;
+  for (const std::string& name : symbols.mangled())
+    mangled +=
+        (mangled.empty() ? "" : ", ") + quoted(name) + ": " + quoted(symbols.mangled_name(name));
+  return "{\"symbols\": " + quoted_list(symbols.present()) +
+         ", \"missing\": " + quoted_list(symbols.missing()) + ", \"mangled\": {" + mangled +
+         "}, \"notes\": " + quoted_list(symbols.notes()) + "}";
+}
+
 std::string report(const Library& library) {
   const loader_wrapper_t& table = library.table();
   const std::string describe = library.describe_json();
@@ -42,7 +59,9 @@ std::string report(const Library& library) {
                                    {"get_extension", table.get_extension != nullptr}});
   out += ", \"extensions\": " + list({{LOADER_EXT_WARMUP, library.warm_up() != nullptr},
                                       {LOADER_EXT_UPDATE, library.update() != nullptr},
-                                      {LOADER_EXT_HEALTH, library.health() != nullptr}});
+                                      {LOADER_EXT_HEALTH, library.health() != nullptr},
+                                      {LOADER_EXT_RESOURCES, library.resources() != nullptr}});
+  if (library.aiges() != nullptr) out += ", \"aiges\": " + symbols_of(*library.aiges());
   out += ", \"describe\": " + (describe.empty() ? "null" : describe);
   for (char& byte : out)  // describe may be laid out over several lines
     if (byte == '\n' || byte == '\r' || byte == '\t') byte = ' ';

@@ -75,13 +75,12 @@ void* open_library(const std::string& file) {
     refuse(file, "it exports the C++ symbol _Z14loader_wrapperv instead of loader_wrapper",
            "Include <loader/wrapper.h> where the function is defined, or declare it extern \"C\"");
   }
-  if (::dlsym(handle, "wrapperInit") != nullptr) {
-    refuse(file, "it is an AIGES library (it exports wrapperInit, not loader_wrapper)",
-           "This version of engine-loader does not serve those");
-  }
-  refuse(file, "it is not a wrapper: it exports no function loader_wrapper",
-         "Define it as in <loader/wrapper.h>, with LOADER_EXPORT, and keep it out of a version "
-         "script's `local`");
+  refuse(file,
+         "it is not a wrapper: it exports no function loader_wrapper, and none of AIGES's "
+         "wrapperInit, "
+         "wrapperExec and so on",
+         "Define loader_wrapper as in <loader/wrapper.h>, with LOADER_EXPORT, and keep it out of a "
+         "version script's `local`");
 }
 
 }  // namespace
@@ -106,10 +105,12 @@ Library::Library(Library&& other) noexcept {
 Library& Library::operator=(Library&& other) noexcept {
   std::swap(file_, other.file_);
   std::swap(handle_, other.handle_);
+  std::swap(aiges_, other.aiges_);
   std::swap(table_, other.table_);
   std::swap(warm_up_, other.warm_up_);
   std::swap(update_, other.update_);
   std::swap(health_, other.health_);
+  std::swap(resources_, other.resources_);
   std::swap(properties_, other.properties_);
   return *this;
 }
@@ -120,11 +121,20 @@ Library::~Library() {
 
 void Library::find_table() {
   void* symbol = ::dlsym(handle_, LOADER_WRAPPER_SYMBOL);
-  if (symbol == nullptr) refuse_symbol(file_, handle_);
+  if (symbol == nullptr) return find_aiges();
   using Entry = const loader_wrapper_t* (*)();
   table_ = reinterpret_cast<Entry>(symbol)();
   if (table_ == nullptr)
     refuse(file_, "loader_wrapper() returned NULL", "Return the address of a static table");
+}
+
+void Library::find_aiges() {
+  aiges::Symbols symbols(handle_, file_);
+  if (!symbols.is_aiges()) refuse_symbol(file_, handle_);
+  const auto refusal = symbols.refusal();
+  if (!refusal.what.empty()) refuse(file_, refusal.what, refusal.cure);
+  aiges_ = std::make_unique<aiges::AigesLibrary>(std::move(symbols), file_);
+  table_ = &aiges_->table();
 }
 
 void Library::check_versions() const {
@@ -192,6 +202,9 @@ void Library::find_extensions() {
   find(LOADER_EXT_WARMUP, warm_up_);
   find(LOADER_EXT_UPDATE, update_);
   find(LOADER_EXT_HEALTH, health_);
+  find(LOADER_EXT_RESOURCES, resources_);
+  // The adapter's entries are the same for every AIGES library.
+  if (aiges_ && aiges_->functions().load_res == nullptr) resources_ = nullptr;
 }
 
 std::string Library::describe_json() const {

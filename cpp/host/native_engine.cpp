@@ -82,6 +82,7 @@ loader_status_t NativeEngine::init(HostRuntime& runtime, const loader_config_t& 
 
 loader_status_t NativeEngine::init(const loader_host_t& host, const loader_config_t& config,
                                    loader_error_t& error) noexcept {
+  instance_ = library_->first_instance();
   return guarded("init", error,
                  [&] { return library_->table().init(&host, &config, &instance_, &error); });
 }
@@ -101,6 +102,19 @@ loader_status_t NativeEngine::update(const loader_config_t& config,
 loader_status_t NativeEngine::health(loader_error_t& error) noexcept {
   if (library_->health() == nullptr) return LOADER_OK;
   return guarded("check", error, [&] { return library_->health()->check(instance_, &error); });
+}
+
+loader_status_t NativeEngine::load_resource(uint32_t id, const loader_item_t& resource,
+                                            loader_error_t& error) noexcept {
+  if (library_->resources() == nullptr) return LOADER_ERROR_UNSUPPORTED;
+  return guarded("load", error,
+                 [&] { return library_->resources()->load(instance_, id, &resource, &error); });
+}
+
+loader_status_t NativeEngine::unload_resource(uint32_t id, loader_error_t& error) noexcept {
+  if (library_->resources() == nullptr) return LOADER_ERROR_UNSUPPORTED;
+  return guarded("unload", error,
+                 [&] { return library_->resources()->unload(instance_, id, &error); });
 }
 
 void NativeEngine::fini() noexcept {

@@ -93,7 +93,7 @@ std::vector<uint8_t> LoaderEnd::open_body(uint32_t records, uint64_t bytes, int6
   open.window_records = records;
   open.window_bytes = bytes;
   open.deadline_ns = deadline_ns;
-  open.parameters.push_back({"rate", "16000"});
+  for (const auto& [key, value] : setup_.parameters) open.parameters.push_back({key, value});
   std::vector<uint8_t> body(size_of(open));
   channel::write(open, body.data());
   return body;
@@ -111,13 +111,16 @@ void LoaderEnd::append_frame(std::vector<uint8_t>& body, const std::vector<Item>
   view.seq = ++seq_;
   for (const Item& item : items) {
     const frame::Bytes data(reinterpret_cast<const uint8_t*>(item.data.data()), item.data.size());
-    if (data.size() <= channel::kInlinePayloadBytes) {
-      view.add_item(item.key, data);
-      continue;
+    const bool is_small = data.size() <= channel::kInlinePayloadBytes;
+    frame::ItemView& made = view.add_item(item.key, is_small ? data : frame::Bytes());
+    made.type = item.type;
+    made.status = item.status;
+    if (!is_small) {
+      outside.push_back(endpoints_[shard].out->allocate(data.size()));
+      std::memcpy(outside.back().bytes().data(), data.data(), data.size());
+      made.payload = static_cast<uint32_t>(outside.size());
     }
-    outside.push_back(endpoints_[shard].out->allocate(data.size()));
-    std::memcpy(outside.back().bytes().data(), data.data(), data.size());
-    view.add_item(item.key, {}).payload = static_cast<uint32_t>(outside.size());
+    for (const auto& [key, value] : item.attributes) view.add_attribute(key, value);
   }
   const size_t begin = body.size();
   body.resize(begin + frame::encoded_size(view));
@@ -207,6 +210,8 @@ bool LoaderEnd::on_record(channel::RecordView& record) {
   channel::PingBody ping;
   channel::HungBody hung;
   channel::ReleaseBody release;
+  channel::MeterBody meter;
+  channel::TraceBody trace;
   switch (record.type) {
     case RecordType::kCompletion:
       EXPECT_TRUE(decode(record.body, completion));
@@ -222,10 +227,19 @@ bool LoaderEnd::on_record(channel::RecordView& record) {
       EXPECT_TRUE(decode(record.body, ready));
       answer.flags = ready.flags;
       answer.text = ready.describe_json;
+      answer.version = ready.version;
       break;
     case RecordType::kLog:
       EXPECT_TRUE(decode(record.body, log));
       answer.text = log.text;
+      break;
+    case RecordType::kMeter:
+      EXPECT_TRUE(decode(record.body, meter));
+      answer.text = std::string(meter.unit) + " " + std::to_string(meter.amount);
+      break;
+    case RecordType::kTrace:
+      EXPECT_TRUE(decode(record.body, trace));
+      answer.text = std::string(trace.key) + " " + std::string(trace.value);
       break;
     case RecordType::kPong:
       EXPECT_TRUE(decode(record.body, ping));
@@ -258,8 +272,15 @@ void LoaderEnd::read_result(channel::RecordView& record, Answer& answer) {
   answer.seq = view.seq;
   for (const auto& item : view.items) {
     const auto data = item.payload == 0 ? item.data : payloads[item.payload - 1].bytes();
-    answer.items.push_back({std::string(item.key),
-                            std::string(reinterpret_cast<const char*>(data.data()), data.size())});
+    Item& read = answer.items.emplace_back();
+    read.key = item.key;
+    read.data = std::string(reinterpret_cast<const char*>(data.data()), data.size());
+    read.type = item.type;
+    read.status = item.status;
+    for (uint32_t i = 0; i < item.attribute_count; ++i) {
+      const auto& pair = view.attributes[item.attribute_begin + i];
+      read.attributes.emplace_back(pair.key, pair.value);
+    }
   }
 }
 

@@ -17,9 +17,14 @@
 
 namespace loader::host::test {
 
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
 struct Item {
   std::string key;
   std::string data;
+  uint32_t type = 0;
+  uint32_t status = 0;
+  Pairs attributes{};
 };
 
 // A record from the host, copied.
@@ -31,7 +36,8 @@ struct Answer {
   channel::Operation operation{};
   int32_t status = 0;
   uint16_t error_code = 0;
-  std::string text;  // message, log line, READY's describe
+  std::string text;     // message, log line, READY's describe, METER's unit, TRACE's key and value
+  std::string version;  // READY
   // RESULT
   uint64_t seq = 0;
   std::vector<Item> items;
@@ -50,6 +56,7 @@ struct Setup {
   std::string directory{};
   std::string entry{};
   std::string json = "{}";
+  Pairs parameters = {{"rate", "16000"}};  // of every session and call; values as JSON
   int64_t call_timeout_ns = channel::kNoDeadline;
 };
 
@@ -61,6 +68,8 @@ class LoaderEnd : private channel::RecordSink {
 
   // INIT, and waits for its completion.
   Answer start();
+  // Of what is opened from here on.
+  void set_parameters(Pairs parameters) { setup_.parameters = std::move(parameters); }
   uint64_t create(uint64_t handle, uint32_t records = 256, uint64_t bytes = 64 * 1024,
                   uint32_t shard = 0, int64_t deadline_ns = channel::kNoDeadline);
   void write(uint64_t handle, const std::vector<Item>& items, uint32_t shard = 0);

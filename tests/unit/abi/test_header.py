@@ -13,7 +13,7 @@ from abi_driver import declarations
 
 Compile = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[3]
-HEADERS = ("wrapper.h", "ext/warmup.h", "ext/health.h", "ext/update.h")
+HEADERS = ("wrapper.h", "ext/warmup.h", "ext/health.h", "ext/update.h", "ext/resources.h")
 CHECKER = ROOT / "tools" / "check_header.py"
 
 # The layout of minor 0 on 64-bit machines. A line here never changes; later minors add lines.

@@ -1,0 +1,113 @@
+#include "host/aiges/instance.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "host/aiges/arguments.h"
+
+namespace loader::host::aiges {
+
+namespace {
+
+constexpr std::string_view kResourceIds = "resource_ids";
+constexpr size_t kMostTextBytes = 1900;  // of wrapperError: what follows must fit the host's room
+
+std::string_view view(const loader_string_t& text) {
+  return text.size == 0 ? std::string_view() : std::string_view(text.data, text.size);
+}
+
+}  // namespace
+
+Failure thrown(int code, const char* what) noexcept {
+  try {
+    return {code, std::string(what).substr(0, kMostTextBytes) + ";code=-1"};
+  } catch (...) {  // no memory
+    return {code, {}};
+  }
+}
+
+loader_status_t tell(const Failure& failure, loader_error_t& error) {
+  error.size = static_cast<uint32_t>(failure.text.copy(error.message, error.capacity));
+  return failure.code;
+}
+
+void Instance::log(loader_handle_t handle, int32_t level, const std::string& text) const {
+  host_.log(host_.host, handle, level, text.data(), text.size());
+}
+
+Failure Instance::explained(int code, int number) const noexcept {
+  try {
+    const char* text = functions_.error(number);
+    return {code, std::string(text == nullptr ? "" : text).substr(0, kMostTextBytes) +
+                      ";code=" + std::to_string(number)};
+  } catch (...) {
+    return thrown(code, ("wrapperError threw for " + std::to_string(number)).c_str());
+  }
+}
+
+Opening Instance::opening(const loader_open_t& open) const {
+  Opening made;
+  bool has_sid = false;
+  for (uint32_t i = 0; i < open.parameter_count; ++i) {
+    const std::string_view key = view(open.parameters[i].key);
+    const std::string_view value = view(open.parameters[i].value);
+    if (key == kResourceIds) {
+      made.resources = read_numbers(value);
+      continue;
+    }
+    has_sid = has_sid || key == "sid";
+    made.params.emplace_back(key, text_of(value));
+  }
+  if (!has_sid) made.params.emplace_back("sid", "");
+  std::lock_guard lock(mutex_);
+  for (const unsigned int id : made.resources) {
+    if (!resources_.contains(id))
+      throw std::invalid_argument("resource " + std::to_string(id) + " is not loaded");
+  }
+  return made;
+}
+
+// ---- personal resources
+
+Failure Instance::load_resource(unsigned int id, const loader_item_t& resource) {
+  if (functions_.load_res == nullptr)
+    return {LOADER_ERROR_UNSUPPORTED, "the library exports no wrapperLoadRes"};
+  Arguments arguments;
+  loader_item_t personal = resource;
+  personal.type = LOADER_ITEM_BYTES;
+  arguments.add_item(personal, kEnd);
+  Failure failure = run(kLoadResFailed, [&] { return functions_.load_res(arguments.nodes(), id); });
+  std::lock_guard lock(mutex_);
+  if (!failure) resources_.insert(id);
+  return failure;
+}
+
+Failure Instance::unload_resource(unsigned int id) {
+  {
+    std::lock_guard lock(mutex_);
+    if (resources_.erase(id) == 0)
+      return {LOADER_ERROR_INVALID_INPUT, "resource " + std::to_string(id) + " is not loaded"};
+  }
+  if (functions_.unload_res == nullptr) return {};
+  return run(kUnloadResFailed, [&] { return functions_.unload_res(id); });
+}
+
+// ---- callbacks in progress
+
+void Instance::enter() {
+  std::lock_guard lock(mutex_);
+  ++visitors_;
+}
+
+void Instance::leave() {
+  std::lock_guard lock(mutex_);
+  --visitors_;
+  changed_.notify_all();
+}
+
+void Instance::wait_until_left() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return visitors_ == 0; });
+}
+
+}  // namespace loader::host::aiges
