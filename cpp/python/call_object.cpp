@@ -204,13 +204,15 @@ PyObject* call_finish(PyObject* self, PyObject* arguments, PyObject* names) {
 
 PyObject* call_log(PyObject* self, PyObject* arguments, PyObject* names) {
   static const char* const kNames[] = {"text", "level", nullptr};
-  const char* text = nullptr;
-  Py_ssize_t size = 0;
+  PyObject* given = nullptr;
   int level = LOADER_LOG_INFO;
-  if (!PyArg_ParseTupleAndKeywords(arguments, names, "s#|i:log", const_cast<char**>(kNames), &text,
-                                   &size, &level)) {
+  if (!PyArg_ParseTupleAndKeywords(arguments, names, "U|i:log", const_cast<char**>(kNames), &given,
+                                   &level)) {
     return nullptr;
   }
+  Py_ssize_t size = 0;
+  const char* const text = PyUnicode_AsUTF8AndSize(given, &size);
+  if (text == nullptr) return nullptr;
   Outlet* const outlet = outlet_of(self);
   if (outlet == nullptr) return nullptr;
   outlet->log(as_call(self)->handle, level, {text, static_cast<std::size_t>(size)});

@@ -1,7 +1,7 @@
 """Finds the wrapper class in an author's file.
 
 Responsible for imports and for four-line refusals that name file and cure. Refuses to run anything of
-the author's but the module's own top level.
+the author's but the module's own top level. A wrapper written for AIGES is one too: see loader.compat.aiges.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from loader.compat.aiges.importing import make_importable
 from loader.wrapper import Wrapper
 
 RESERVED = ("exec_batch", "write_batch")
@@ -37,6 +38,7 @@ def import_file(directory: Path, path: Path) -> ModuleType:
     folder = str(directory)
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    make_importable()
     name = path.stem if path.stem not in sys.modules else f"loader_wrapper_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -56,16 +58,18 @@ def find_class(module: ModuleType, path: Path) -> type[Wrapper]:
     chosen = vars(module).get("wrapper")
     if inspect.isclass(chosen) and issubclass(chosen, Wrapper):
         return chosen
-    if chosen is not None and not isinstance(chosen, ModuleType):
-        raise BadWrapper(
-            f"{path}: `wrapper` is {chosen!r}, not a class derived from loader.Wrapper: "
-            "write `wrapper = MyEngine` (the class, not an instance)"
-        )
     own = [
         value
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, Wrapper) and value.__module__ == module.__name__
     ]
+    if not own and (aiges := aiges_engine(module, path)) is not None:
+        return aiges
+    if chosen is not None and not isinstance(chosen, ModuleType):
+        raise BadWrapper(
+            f"{path}: `wrapper` is {chosen!r}, not a class derived from loader.Wrapper: "
+            "write `wrapper = MyEngine` (the class, not an instance)"
+        )
     if len(own) == 1:
         return own[0]
     names = ", ".join(sorted(value.__name__ for value in own)) or "none"
@@ -73,6 +77,17 @@ def find_class(module: ModuleType, path: Path) -> type[Wrapper]:
         f"{path}: found {names} derived from loader.Wrapper where exactly one is needed: "
         "define one class, or name it with `wrapper = MyEngine` at the end of the file"
     )
+
+
+def aiges_engine(module: ModuleType, path: Path) -> type[Wrapper] | None:
+    """The engine made of a wrapper for AIGES, if that is what the module holds. Raises: BadWrapper."""
+    from loader.compat.aiges.binding import CannotBindError
+    from loader.compat.aiges.engine import engine_of
+
+    try:
+        return engine_of(module)
+    except CannotBindError as error:
+        raise BadWrapper(f"{path}: {error}") from None
 
 
 def check_class(found: type[Wrapper], path: Path) -> None:

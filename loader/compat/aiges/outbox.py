@@ -1,0 +1,125 @@
+"""Results of callbacks on their way to the client, in order.
+
+They leave at once while the client keeps up; what it does not take yet waits here, so that no thread of the
+wrapper, and with it no GIL, waits for a client. Refuses to know AIGES.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loader._host import Port
+    from loader.wrapper import Error, Result
+
+MOST_RESULTS = 100
+
+
+class Finish:
+    """The end of the call that returned PENDING."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Error | None) -> None:
+        self.error = error
+
+
+class Outbox:
+    """Of one session or call. Everything from any thread."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._changed = threading.Condition()
+        self._waiting: deque[Result | Finish] = deque()
+        self._is_armed = False  # the host calls `_drain` when there is credit
+        self._is_lent = False  # a thread emits the first one, and waits for credit meanwhile
+        self._is_closed = False
+
+    def post(self, result: Result) -> bool:
+        """Never waits. False: nobody wants it any more. Raises: what a bad result raises."""
+        return self._add(result)
+
+    def finish(self, error: Error | None) -> None:
+        """Ends the call after everything that was posted."""
+        self._add(Finish(error))
+
+    def wait_for_room(self, limit_s: float) -> bool:
+        """Waits while more than may be left here has not been taken. False: the limit has passed."""
+        with self._changed:
+            return self._changed.wait_for(self._has_room, limit_s)
+
+    def make_room(self) -> None:
+        """The same for a thread that the host knows to wait for its client: without limit."""
+        while (result := self._borrow()) is not None:
+            try:
+                self._port.emit(result)
+            except ConnectionError:
+                self.close()
+            finally:
+                with self._changed:
+                    self._is_lent = False
+        self._arm()
+
+    def close(self) -> None:
+        """Drops what waits; whoever waits for room goes on."""
+        with self._changed:
+            self._is_closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _add(self, entry: Result | Finish) -> bool:
+        with self._changed:
+            if self._is_closed:
+                return False
+            if not self._waiting and not self._is_lent and self._pass_on(entry):
+                return not self._is_closed
+            self._waiting.append(entry)
+        self._arm()
+        return True
+
+    def _has_room(self) -> bool:
+        return self._is_closed or len(self._waiting) <= MOST_RESULTS
+
+    def _borrow(self) -> Result | None:
+        with self._changed:
+            if self._has_room() or self._is_lent or isinstance(self._waiting[0], Finish):
+                return None
+            self._is_lent = True
+            first = self._waiting.popleft()
+            assert not isinstance(first, Finish)
+            return first
+
+    def _pass_on(self, entry: Result | Finish) -> bool:
+        """False: no credit now. A session that is over refuses both, and that is all there is to know."""
+        try:
+            if isinstance(entry, Finish):
+                self._port.finish(entry.error)
+                return True
+            return self._port.try_emit(entry)
+        except ConnectionError:
+            self._is_closed = True
+            return True
+        except ValueError:
+            if isinstance(entry, Finish):
+                return True
+            raise
+
+    def _arm(self) -> None:
+        with self._changed:
+            if self._is_armed or self._is_lent or self._is_closed or not self._waiting:
+                return
+            self._is_armed = True
+        self._port.on_credit(self._drain)  # may call it here and now
+
+    def _drain(self) -> None:
+        with self._changed:
+            self._is_armed = False
+            while self._waiting and not self._is_lent and self._pass_on(self._waiting[0]):
+                if self._waiting:
+                    self._waiting.popleft()
+            if self._is_closed:
+                self._waiting.clear()
+            self._changed.notify_all()
+        self._arm()

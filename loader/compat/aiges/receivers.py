@@ -1,0 +1,121 @@
+"""Who receives what a wrapper calls back, found by usrTag or sid; and the functions that wrappers call.
+
+Callbacks come from any thread, and late ones too: they return -1 and never raise. Refuses to know sessions.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import Any, Final, Protocol
+
+from loader.compat.aiges.convert import outcome_of
+
+__all__ = ["RECEIVERS", "Receiver", "Receivers", "callback", "callback_metric", "callback_trace", "init_rq"]
+
+logger = logging.getLogger("aiges")
+
+REFUSED: Final = -1
+
+
+class Receiver(Protocol):
+    """One open session or call. Everything from any thread."""
+
+    def on_response(self, response: object) -> int:
+        """0: taken; -1: nobody wants it any more."""
+
+    def on_meter(self, key: str, count: float) -> None: ...
+    def on_trace(self, key: str, value: str) -> None: ...
+
+
+class Receivers:
+    """Open sessions and calls by each name that a wrapper may know them by."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_name: dict[str, Receiver] = {}
+        self._unclaimed: queue.Queue[object] | None = None
+
+    def add(self, name: str, receiver: Receiver) -> bool:
+        """False where another one has that name."""
+        with self._lock:
+            return self._by_name.setdefault(name, receiver) is receiver
+
+    def remove(self, receiver: Receiver, *names: str) -> None:
+        """Forgets these names of it; any others' stay."""
+        with self._lock:
+            for name in names:
+                if self._by_name.get(name) is receiver:
+                    del self._by_name[name]
+
+    def find(self, *names: object) -> Receiver | None:
+        """The first that has one of these names."""
+        with self._lock:
+            found = (self._by_name.get(name) for name in names if isinstance(name, str))
+            return next((one for one in found if one is not None), None)
+
+    def collect_unclaimed(self) -> queue.Queue[object]:
+        """From now on, where responses go that no session or call claims: for runs without a host."""
+        self._unclaimed = queue.Queue()
+        return self._unclaimed
+
+    def keep_unclaimed(self, response: object) -> int:
+        """-1 where nobody collects them."""
+        if self._unclaimed is None:
+            return REFUSED
+        self._unclaimed.put(response)
+        return 0
+
+
+# There is one, because wrappers call a function that they import and that knows no host.
+RECEIVERS: Final = Receivers()
+
+
+def callback(response: Any, *names: Any, **named: Any) -> int:
+    """Gives a result to the session of that usrTag or sid. 0: taken; -1: it is over, or unknown."""
+    try:
+        receiver = RECEIVERS.find(*names, *named.values())
+        return receiver.on_response(response) if receiver is not None else _unclaimed(response)
+    except Exception:
+        logger.exception("a callback failed")
+        return REFUSED
+
+
+def callback_metric(usrTag: Any = "", key: Any = "", count: Any = 0) -> int:  # noqa: N803  published names
+    """Adds to a usage counter of the session of that usrTag or sid."""
+    try:
+        receiver = RECEIVERS.find(usrTag)
+        if receiver is None:
+            return REFUSED
+        receiver.on_meter(str(key), float(count))
+    except Exception:
+        logger.exception("callback_metric failed")
+        return REFUSED
+    return 0
+
+
+def callback_trace(usrTag: Any = "", key: Any = "", value: Any = "") -> int:  # noqa: N803  published names
+    """Adds a key and value to the trace of the session of that usrTag or sid."""
+    try:
+        receiver = RECEIVERS.find(usrTag)
+        if receiver is None:
+            return REFUSED
+        receiver.on_trace(str(key), str(value))
+    except Exception:
+        logger.exception("callback_trace failed")
+        return REFUSED
+    return 0
+
+
+def init_rq() -> queue.Queue[object]:
+    """The queue that gets the results of callbacks in a run without a host."""
+    return RECEIVERS.collect_unclaimed()
+
+
+def _unclaimed(response: Any) -> int:
+    kept = RECEIVERS.keep_unclaimed(response)
+    if kept == 0:
+        for node in outcome_of(response).nodes:
+            logger.info("callback: %s, %d bytes, status %s", node.key, len(node.data), node.status)
+    return kept

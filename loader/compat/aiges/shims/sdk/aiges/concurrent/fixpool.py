@@ -1,0 +1,3 @@
+"""A pool of fixed size."""
+
+from loader.compat.aiges.worker import FixedPool  # noqa: F401

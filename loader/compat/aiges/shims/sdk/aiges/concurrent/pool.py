@@ -1,0 +1,3 @@
+"""Pools."""
+
+from loader.compat.aiges.worker import Pool  # noqa: F401

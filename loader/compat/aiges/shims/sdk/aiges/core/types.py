@@ -1,0 +1,3 @@
+"""Constants."""
+
+from loader.compat.aiges.constants import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Constants, by the name that they had first."""
+
+from aiges.core.types import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Logging."""
+
+from loader.compat.aiges.logs import getFileLogger, getLogger, log  # noqa: F401
