@@ -50,6 +50,7 @@ class InstanceControl::Seat : public LinkOwner {
     if (is_first()) control_.on_pong(nonce);
   }
   void on_link_log(InstanceLink&, uint64_t handle, const channel::LogBody& log) override {
+    if (!control_.log_limit_.take(log.text.size(), EventLoop::clock_ns())) return;
     push(Event("log")
              .add("level", int64_t{log.level})
              .add("text", std::string(log.text))
@@ -362,6 +363,7 @@ void InstanceControl::ping() {
   int64_t timeout = options_.host_timeout_ms * kMillisecond;
   if (link == nullptr || timeout <= 0) return;
   tidy_arenas();
+  report_dropped_log();
   int64_t now = loop().now_ns();
   if (is_unanswered(now) && !is_hung_ && !shared_->is_inline) {
     is_hung_ = true;
@@ -382,6 +384,16 @@ void InstanceControl::ping() {
   if (stopping_ == Stopping::kNo) ask_health();
   next_ping_ns_ = now + std::clamp(timeout / 4, 100 * kMillisecond, 2'500 * kMillisecond);
   ping_timer_.set(loop(), next_ping_ns_);
+}
+
+void InstanceControl::report_dropped_log() {
+  const uint64_t bytes = log_limit_.take_dropped();
+  if (bytes == 0) return;
+  plane_.events.push(Event("log_dropped")
+                         .add("instance", static_cast<int64_t>(shared_->id))
+                         .add("engine_id", static_cast<int64_t>(shared_->engine->id))
+                         .add("index", static_cast<int64_t>(shared_->index))
+                         .add("dropped_bytes", static_cast<int64_t>(bytes)));
 }
 
 void InstanceControl::tidy_arenas() {
@@ -590,6 +602,7 @@ void InstanceControl::clear_clocks() {
 void InstanceControl::report_end() {
   if (is_reported_ || shards_left_ != 0) return;
   is_reported_ = true;
+  report_dropped_log();
   auto self = shared_from_this();
   exit_timer_.cancel();
   if (pidfd_) {

@@ -16,6 +16,7 @@
 #include "loop/event_loop.h"
 #include "server/engine.h"
 #include "server/instance_link.h"
+#include "server/log_limit.h"
 #include "server/shard_context.h"
 
 namespace loader::server {
@@ -82,6 +83,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   bool is_unanswered(int64_t now_ns);
   void ask_health();
   void tidy_arenas();
+  void report_dropped_log();
   void continue_stop();
   void close_sessions();
   void await_exit();
@@ -130,7 +132,8 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   int exit_code_ = 0;    // CLD_EXITED's
   int exit_signal_ = 0;  // CLD_KILLED's
   Ending ending_;
-  // Any shard's thread.
+  // Any thread.
+  LogLimit log_limit_;
   std::atomic<bool> is_leaving_{false};  // fini was sent to a process, which will exit
   std::atomic<uint32_t> shards_left_{0};
   std::atomic<uint32_t> ports_left_{0};

@@ -106,6 +106,6 @@ SUPERVISOR_METRICS: dict[str, Metric] = {
         Kind.GAUGE, ("engine", "version", "instance"), "Resident memory of an instance's process."
     ),
     "output_dropped_bytes": Metric(
-        Kind.COUNTER, ("engine", "version", "instance"), "Engine output over the limit, not logged."
+        Kind.COUNTER, ("engine", "version", "instance"), "Engine output and log over the limit, not logged."
     ),
 }

@@ -105,7 +105,7 @@ class CoreCollector:
             "loader_instance_rss_bytes", "Resident memory of an instance's process.", labels=instance
         )
         dropped = CounterMetricFamily(
-            "loader_output_dropped_bytes", "Engine output over the limit, not logged.", labels=instance
+            "loader_output_dropped_bytes", _help("output_dropped_bytes"), labels=instance
         )
         for one in sorted(self._supervisor.deployments, key=lambda one: one.is_leaving):
             labels = [one.spec.name, one.spec.version]

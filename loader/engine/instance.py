@@ -89,7 +89,7 @@ class Instance:
 
     @property
     def output_dropped_bytes(self) -> int:
-        """Output over the limit, of all its processes."""
+        """Output and log over the limit, of all its processes."""
         running = self.process.output.dropped_bytes if self.process and self.state in _RUNNING else 0
         return self._dropped_bytes + running
 
@@ -169,6 +169,11 @@ class Instance:
                 self._give_up()
         if self.state in (InstanceState.BACKOFF, InstanceState.FAILED) and not self.has_settled:
             self._settle()
+
+    def dropped(self, size_bytes: int) -> None:
+        """So much of what the wrapper logged was over the limit."""
+        self._dropped_bytes += size_bytes
+        logger.warning("engine log dropped", extra={**self.fields, "dropped_bytes": size_bytes})
 
     def updated(self, refusal: str) -> None:
         """The answer to the oldest update; empty: taken."""

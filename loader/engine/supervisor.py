@@ -138,6 +138,8 @@ class Supervisor:
             )
         elif kind == "instance_unhealthy":
             instance.unhealthy(_reason(event))
+        elif kind == "log_dropped":
+            instance.dropped(int(str(event["dropped_bytes"])))
         elif kind == "host_hung":
             logger.error("instance hung", extra={**instance.fields, "reason": _reason(event)})
             instance.hung(_reason(event))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -217,6 +219,29 @@ def test_a_gigabyte_of_output_is_bounded(tmp_path: Path) -> None:
         assert scene.loader.memory_info().rss - before < 32 * MEGABYTE
         assert len(scene.running.log_text()) < 256 * MEGABYTE
         assert scene.running.log_lines("engine output dropped")
+
+
+def test_a_flood_of_log_is_bounded(tmp_path: Path) -> None:
+    """As what it prints: a second of the limit at once, then its rate; the rest is dropped and counted."""
+    with hostile(tmp_path, "log", "exec", call_timeout_ms=120_000) as scene:
+        before = scene.loader.memory_info().rss
+        begun = time.monotonic()
+        assert scene.exec({"trigger": "x"}, timeout_s=120) == []
+        until(lambda: scene.running.log_lines("engine log dropped"), "what was dropped is told", LIMIT_S)
+        lasted_s = time.monotonic() - begun
+        assert scene.loader.memory_info().rss - before < 32 * MEGABYTE
+        logged = len(scene.running.log_lines("engine log"))
+        assert 512 <= logged <= (lasted_s + 2) * MEGABYTE / 1024
+        told = sum(one["dropped_bytes"] for one in scene.running.log_lines("engine log dropped"))
+        assert 0 < told <= dropped_bytes(scene.running.ready["http"])
+
+
+def dropped_bytes(http: str) -> float:
+    """What /metrics counts of the hostile engine's output."""
+    with urllib.request.urlopen(f"http://{http}/metrics", timeout=LIMIT_S) as answer:
+        lines = answer.read().decode().splitlines()
+    name = 'loader_output_dropped_bytes_total{engine="mean"'
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def test_growth_over_the_limit_ends_the_host(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 /* A wrapper that misbehaves as its configuration says: {"behavior": NAME, "entry": ENTRY}. In
- * `write` and `exec` only for a frame with an item "trigger"; every other frame is echoed. For
- * tests of what the host and the loader survive; never install it. */
+ * `write` and `exec` only for a frame with an item "trigger"; every other frame is echoed. In
+ * `health` only after such a frame. For tests of what the host and the loader survive; never
+ * install it. */
 #include "hostile.h"
 
 #include <fcntl.h>
+#include <loader/ext/health.h>
+#include <loader/ext/update.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +24,7 @@ typedef struct instance {
   const loader_host_t* host;
   char behavior[32];
   char entry[16];
+  atomic_int is_triggered; /* a frame with "trigger" has come */
 } instance_t;
 
 typedef struct session {
@@ -43,8 +48,8 @@ static void rest(long milliseconds) {
   nanosleep(&time, NULL);
 }
 
-static loader_status_t emit_text(const loader_host_t* host, loader_handle_t handle,
-                                 const char* text) {
+static loader_status_t emit_with(const loader_host_t* host, loader_handle_t handle,
+                                 const char* text, uint32_t flags) {
   loader_item_t item;
   memset(&item, 0, sizeof item);
   item.key.data = "text";
@@ -59,7 +64,12 @@ static loader_status_t emit_text(const loader_host_t* host, loader_handle_t hand
   frame.item_count = 1;
   frame.position = -1;
   frame.items = &item;
-  return host->emit(host->host, handle, &frame, 0);
+  return host->emit(host->host, handle, &frame, flags);
+}
+
+static loader_status_t emit_text(const loader_host_t* host, loader_handle_t handle,
+                                 const char* text) {
+  return emit_with(host, handle, text, 0);
 }
 
 static loader_status_t segfault(scene_t* scene) {
@@ -90,6 +100,34 @@ static loader_status_t exit_zero(scene_t* scene) {
 static loader_status_t throw_through(scene_t* scene) {
   (void)scene;
   hostile_throw();
+  return LOADER_OK;
+}
+
+/* Before it throws it puts a text of its own, which nobody may write to, where ours goes. */
+static loader_status_t throw_behind(scene_t* scene) {
+  scene->error->message = (char*)"a text that cannot be written to";
+  scene->error->capacity = 1u << 20;
+  hostile_throw();
+  return LOADER_OK;
+}
+
+/* A result before the session is there. */
+static loader_status_t emit_early(scene_t* scene) {
+  return emit_text(scene->instance->host, scene->handle, "early");
+}
+
+/* Emits until there is no credit, without waiting; 9 if the host says so. */
+static loader_status_t emit_nowait(scene_t* scene) {
+  loader_status_t status = LOADER_OK;
+  while (status == LOADER_OK)
+    status = emit_with(scene->instance->host, scene->handle, "now", LOADER_EMIT_NOWAIT);
+  return status == LOADER_AGAIN ? 9 : LOADER_OK;
+}
+
+static loader_status_t note(scene_t* scene) {
+  const loader_host_t* host = scene->instance->host;
+  host->trace(host->host, scene->handle, "key", "value");
+  host->meter(host->host, scene->handle, "words", 2.5);
   return LOADER_OK;
 }
 
@@ -287,6 +325,15 @@ static loader_status_t print_gigabyte(scene_t* scene) {
   return LOADER_OK;
 }
 
+/* 128 MiB of log in lines of a kilobyte. */
+static loader_status_t log_much(scene_t* scene) {
+  const loader_host_t* host = scene->instance->host;
+  static char line[1024];
+  memset(line, 'x', sizeof line);
+  for (int i = 0; i < 128 * 1024; ++i) host->log(host->host, 0, LOADER_LOG_INFO, line, sizeof line);
+  return LOADER_OK;
+}
+
 /* Until somebody stops it, or 64 GiB: whichever comes first. */
 static loader_status_t allocate(scene_t* scene) {
   (void)scene;
@@ -345,6 +392,10 @@ static const row_t kRows[] = {
     {"loop", loop},
     {"exit", exit_zero},
     {"throw", throw_through},
+    {"throw_behind", throw_behind},
+    {"emit_early", emit_early},
+    {"nowait", emit_nowait},
+    {"note", note},
     {"lie", lie},
     {"emit_after_destroy", emit_after_destroy},
     {"ten_threads", emit_from_ten_threads},
@@ -356,6 +407,7 @@ static const row_t kRows[] = {
     {"garbage", write_garbage},
     {"overlap", overlap},
     {"print", print_gigabyte},
+    {"log", log_much},
     {"allocate", allocate},
     {"ignore_cancel", ignore_cancel},
     {"flood", flood},
@@ -431,7 +483,9 @@ static loader_status_t echo(instance_t* instance, loader_handle_t handle, loader
 static loader_status_t exec(void* self, loader_handle_t call, const loader_open_t* open,
                             loader_frame_t* request, loader_error_t* error) {
   (void)open;
-  scene_t scene = {self, call, call, request, error};
+  instance_t* instance = self;
+  scene_t scene = {instance, call, call, request, error};
+  if (is_triggered(request)) atomic_store(&instance->is_triggered, 1);
   return is_triggered(request) ? misbehave("exec", &scene) : echo(self, call, request);
 }
 
@@ -478,6 +532,25 @@ static void destroy(void* self, int32_t reason) {
   misbehave("destroy", &scene);
 }
 
+static loader_status_t update(void* self, const loader_config_t* config, loader_error_t* error) {
+  (void)config;
+  scene_t scene = {self, 0, 0, NULL, error};
+  return misbehave("update", &scene);
+}
+
+static loader_status_t check(void* self, loader_error_t* error) {
+  instance_t* instance = self;
+  scene_t scene = {instance, 0, 0, NULL, error};
+  return atomic_load(&instance->is_triggered) ? misbehave("health", &scene) : LOADER_OK;
+}
+
+static const void* get_extension(const char* id) {
+  static const loader_ext_update_t live = {.struct_size = sizeof live, .update = update};
+  static const loader_ext_health_t well = {.struct_size = sizeof well, .check = check};
+  if (strcmp(id, LOADER_EXT_UPDATE) == 0) return &live;
+  return strcmp(id, LOADER_EXT_HEALTH) == 0 ? &well : NULL;
+}
+
 const loader_wrapper_t* loader_wrapper(void) {
   static const loader_wrapper_t table = {
       .abi_major = LOADER_ABI_MAJOR,
@@ -493,6 +566,7 @@ const loader_wrapper_t* loader_wrapper(void) {
       .end = end,
       .cancel = cancel,
       .destroy = destroy,
+      .get_extension = get_extension,
   };
   return &table;
 }
