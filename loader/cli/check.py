@@ -122,6 +122,9 @@ def read_service(bootstrap: Bootstrap, what: str) -> ServiceConfig:
 
 def check_wrapper(path: Path) -> bool:
     """Checks one wrapper. Raises: LoaderError."""
+    import os
+
+    from loader.config.library_path import find_library
     from loader.engine.manifest import FILE_NAME, read_manifest
     from loader.errors import BadConfigError
 
@@ -129,7 +132,7 @@ def check_wrapper(path: Path) -> bool:
         if path.name != FILE_NAME:
             raise BadConfigError(f"{path}: a manifest is called {FILE_NAME}: rename it")
         path = path.parent
-    manifest = read_manifest(path)
+    manifest = read_manifest(Path(find_library(str(path), Path(), os.environ)))
     _describe(f"wrapper {manifest.name}", manifest, "", None)
     return True
 
@@ -141,6 +144,8 @@ def _describe(title: str, manifest: Manifest, python: str, environment: Mapping[
     typer.echo(f"{title}: {manifest.kind}, {manifest.entry}")
     typer.echo(f"  loads as {found.name} {found.version or '(no version)'}, ABI {found.abi}")
     typer.echo(f"  powers: {', '.join(found.powers)}")
+    for note in found.notes:
+        typer.echo(f"  {note}")
     for part in ("inputs", "outputs", "parameters"):
         for entry in found.declaration.get(part, []):
             typer.echo(f"  {part[:-1]}: {json.dumps(entry, ensure_ascii=False)}")

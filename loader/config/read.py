@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from loader.config.document import Document, Place
 from loader.config.document import Path as KeyPath
 from loader.config.documents import lay_over, merge_documents
+from loader.config.library_path import find_library
 from loader.config.schema import EngineConfig, ServiceConfig
 from loader.config.versions import with_whole_versions
 from loader.errors import BadConfigError
@@ -186,13 +187,20 @@ class _Paths:
 
     def _of_engine(self, engine: EngineConfig, path: KeyPath) -> EngineConfig:
         update: dict[str, Any] = {
-            "wrapper": engine.wrapper and self._absolute(engine.wrapper, (*path, "wrapper")),
+            "wrapper": engine.wrapper and self._wrapper(engine, (*path, "wrapper")),
             "python": self._program(engine.python, (*path, "python")),
             "versions": {
                 key: self._of_engine(one, (*path, "versions", key)) for key, one in engine.versions.items()
             },
         }
         return engine.model_copy(update=update)
+
+    def _wrapper(self, engine: EngineConfig, key: KeyPath) -> str:
+        path = self._absolute(engine.wrapper, key)
+        if "/" in engine.wrapper:
+            return path
+        # As the engine's own process will look for its libraries.
+        return find_library(engine.wrapper, self._folder, {**os.environ, **engine.environment})
 
     def _program(self, path: str, key: KeyPath) -> str:
         return self._absolute(path, key) if "/" in path else path

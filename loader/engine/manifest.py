@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ def read_manifest(wrapper: Path) -> Manifest:
         return _from_folder(wrapper)
     if not wrapper.exists():
         raise BadConfigError(
-            f"{wrapper}: there is no such wrapper: give a folder with {FILE_NAME}, a .py or a .so"
+            f"{wrapper}: there is no such wrapper: give a folder with {FILE_NAME}, a .py, a .so, or the name of "
+            "a .so in LD_LIBRARY_PATH"
         )
     kind = {".py": "python", ".so": "native"}.get(wrapper.suffix)
     if kind is None:
@@ -84,6 +86,17 @@ def _without_manifest(folder: Path) -> Manifest:
         if (folder / entry).is_file():
             return Manifest(folder.name, "1", kind, folder.absolute() / entry)
     raise BadConfigError(f"{folder}: has neither {FILE_NAME} nor wrapper.py nor wrapper.so")
+
+
+def is_aiges_library(entry: Path) -> bool:
+    """A library with AIGES's functions and not ours, told by the names in it: nothing is loaded."""
+    if entry.suffix != ".so":
+        return False
+    try:
+        with entry.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as names:
+            return names.find(b"\0wrapperInit\0") >= 0 and names.find(b"\0loader_wrapper\0") < 0
+    except (OSError, ValueError):  # gone, or empty
+        return False
 
 
 def version_of(config: EngineConfig) -> str:

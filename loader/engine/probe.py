@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Probe:
     abi: str
     powers: list[str]
     declaration: dict[str, Any]
+    notes: list[str] = field(default_factory=list)  # one line each, for whoever reads
 
 
 def probe(manifest: Manifest, python: str = "", environment: Mapping[str, str] | None = None) -> Probe:
@@ -134,8 +135,10 @@ def _ending(code: int, errors: str) -> str:
 
 def _from_library(said: dict[str, Any]) -> Probe:
     powers = [name for name in said["entries"] if name in ("exec", "create", "cancel")] + said["extensions"]
-    abi = f"{said['abi']['major']}.{said['abi']['minor']}"
-    return Probe(said["name"], said["version"], abi, powers, said["describe"] or {})
+    aiges = said.get("aiges")
+    abi = "of AIGES" if aiges else f"{said['abi']['major']}.{said['abi']['minor']}"
+    notes = aiges["notes"] if aiges else []
+    return Probe(said["name"], said["version"], abi, powers, said["describe"] or {}, notes)
 
 
 # ---- in the process that loads a module

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import loader
-from loader.engine.manifest import Manifest, read_manifest
+from loader.engine.manifest import Manifest, is_aiges_library, read_manifest
 from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from loader.config.schema import EngineConfig
 
 MOST_THREADS = 32
+MOST_BLOCKING_THREADS = 1024
 INTERPRETER_S = 60
 
 
@@ -43,7 +44,11 @@ class EngineSpec:
 
     @property
     def threads(self) -> int:
-        return self.config.threads or min(self.config.slots, MOST_THREADS)
+        slots = self.config.slots
+        if self.config.threads or slots <= MOST_THREADS:
+            return self.config.threads or slots
+        # A call of an AIGES library keeps its thread: with fewer of them, slots would wait for slots.
+        return min(slots, MOST_BLOCKING_THREADS if is_aiges_library(self.manifest.entry) else MOST_THREADS)
 
     def core_options(self) -> dict[str, object]:
         """What the data plane needs to know of the engine."""
