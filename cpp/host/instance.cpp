@@ -111,10 +111,26 @@ bool HostRuntime::Impl::on_health(Link& link, const channel::RecordView& record)
 
 void HostRuntime::Impl::run_health(Link& link, uint64_t wire) {
   ErrorRoom room;
+  health_since_ns_ = monotonic_ns();
   const bool is_serving = is_serving_.load(std::memory_order_acquire);
   const loader_status_t status =
       is_serving ? engine_.health(room.error()) : LOADER_ERROR_UNAVAILABLE;
+  // Where the clock has answered already nobody asks again.
+  if (health_since_ns_.exchange(0) == 0) return;
   complete(link, wire, Operation::kHealth, room.outcome(status));
+}
+
+// On the clock's thread: the check is a call, and the limit of calls is its own.
+void HostRuntime::Impl::report_hung_health(int64_t now_ns) {
+  int64_t since_ns = health_since_ns_.load();
+  const bool is_hung = since_ns != 0 && hung_clock_.limit_ns() != channel::kNoDeadline &&
+                       now_ns - since_ns > hung_clock_.limit_ns();
+  if (!is_hung || !health_since_ns_.compare_exchange_strong(since_ns, 0)) return;
+  ErrorRoom room;
+  const std::string text = "the health check did not return within " +
+                           std::to_string(hung_clock_.limit_ns() / 1'000'000) + " ms";
+  room.error().size = static_cast<uint32_t>(text.copy(room.error().message, room.error().capacity));
+  complete(*links_.front(), 0, Operation::kHealth, room.outcome(LOADER_ERROR_INTERNAL));
 }
 
 }  // namespace loader::host

@@ -136,6 +136,7 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   template <typename Body>
   void send_note(channel::RecordType type, loader_handle_t handle, const Body& body);
   void report_hung(int64_t now_ns);
+  void report_hung_health(int64_t now_ns);
   void return_idle_memory();
   void flush_delayed();
 
@@ -150,8 +151,9 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   SessionTable sessions_;
   HungClock hung_clock_;
   std::unique_ptr<channel::Lifeline> lifeline_;
-  std::atomic<bool> is_open_{true};      // the loader still listens
-  std::atomic<bool> is_serving_{false};  // init is done and no shutdown has begun
+  std::atomic<int64_t> health_since_ns_{0};  // 0: no check runs, or its time is over
+  std::atomic<bool> is_open_{true};          // the loader still listens
+  std::atomic<bool> is_serving_{false};      // init is done and no shutdown has begun
 
   std::mutex state_mutex_;
   enum class Stage { kLoaded, kInitialising, kReady, kFinishing, kOver } stage_ = Stage::kLoaded;

@@ -8,7 +8,7 @@ from textwrap import dedent, indent
 
 import pytest
 from running import Running, until
-from scene import KIND, LIBRARIES, LIMIT_S, Scene, hostile, running_marked
+from scene import KIND, LIBRARIES, LIMIT_S, MEAN, Scene, hostile, running_marked
 
 from loader.client import Client
 from loader.errors import LoaderError
@@ -135,3 +135,31 @@ def test_an_update_that_misbehaves_is_a_replacement(tmp_path: Path, behavior: st
         scene.witness.beat()
         scene.witness.end()
         scene.stop()
+
+
+@pytest.mark.parametrize("behavior", ["segfault", "exit"])
+def test_a_native_update_that_dies_is_a_replacement(tmp_path: Path, behavior: str) -> None:
+    """A new process serves the change, as from a module."""
+    mean = MEAN | {"config": {"behavior": behavior, "entry": "update"}}
+    config = {"engines": {"mean": mean, "kind": KIND}}
+    with running_marked(tmp_path, config) as (running, mark), Client(running.ready["grpc"]) as client:
+        scene = Scene.beside(running, client, mark)
+        before = running.instance("mean").pid
+        changed = {"mean": mean | {"config": {"behavior": "echo", "entry": "update"}}, "kind": KIND}
+        running.file.write_text(json.dumps({"engines": changed}))
+        until(lambda: running.instance("mean").pid not in (0, before), "a new process", LIMIT_S)
+        until(lambda: rollouts(running)[0] == ("applied", ""), "it was applied", LIMIT_S)
+        scene.assert_recovered()
+        scene.witness.end()
+        scene.stop()
+
+
+@pytest.mark.parametrize("behavior", ["segfault", "exit", "loop", "fail"])
+def test_a_native_health_that_misbehaves_is_replaced(tmp_path: Path, behavior: str) -> None:
+    """It is asked while the engine serves; the neighbour never notices."""
+    with hostile(tmp_path, behavior, "health", host_timeout_ms=1000) as scene:
+        assert scene.exec({"trigger": "from now on"}) == []
+        until(
+            lambda: scene.running.instance("mean").pid not in (0, scene.first_pid), "a new process", LIMIT_S
+        )
+        scene.assert_recovered()

@@ -120,6 +120,78 @@ TEST(Hostile, AnExceptionDoesNotPass) {
   }
 }
 
+// What the host says of it goes into room of its own, wherever the wrapper pointed before it threw.
+TEST(Hostile, AnExceptionBehindAReplacedTextDoesNotPass) {
+  NativeEngine engine;
+  LoaderEnd loader(engine, setup_of("hostile", hostile("throw_behind")));
+  loader.start();
+  const Answer answer = trigger(loader, 1);
+  EXPECT_EQ(answer.status, LOADER_ERROR_INTERNAL);
+  EXPECT_NE(answer.text.find("thrown by the hostile wrapper"), std::string::npos) << answer.text;
+  serves_on(loader, 2);
+}
+
+// NOWAIT through the C ABI: what there is credit for, and then AGAIN.
+TEST(Hostile, EmitWithoutWaitingSaysAgain) {
+  NativeEngine engine;
+  LoaderEnd loader(engine, setup_of("hostile", hostile("nowait")));
+  loader.start();
+  loader.create(1, 3, 64 * 1024);
+  loader.write(1, {{"trigger", ""}});
+  EXPECT_EQ(loader.wait_for(1, Operation::kWrite).status, 9);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(loader.wait_result(1).items.at(0).data, "now");
+  EXPECT_FALSE(loader.poll([](const Answer& a) { return a.type == RecordType::kResult; }, 0));
+  serves_on(loader, 2);
+}
+
+// A result of create comes before created; the loader keeps it until the session is open.
+TEST(Hostile, CreateMayEmit) {
+  NativeEngine engine;
+  LoaderEnd loader(engine, setup_of("hostile", hostile("emit_early", "create")));
+  loader.start();
+  loader.create(1);
+  EXPECT_EQ(loader.wait_result(1).items.at(0).data, "early");
+  EXPECT_EQ(loader.wait_for(1, Operation::kCreate).status, LOADER_OK);
+}
+
+// A check that never returns is a bad answer after the limit of calls; the other calls go on.
+TEST(Hostile, AHealthCheckThatHangsIsABadAnswer) {
+  NativeEngine engine;
+  auto setup = setup_of("hostile", hostile("rest", "health"), 2);
+  setup.call_timeout_ns = 50'000'000;
+  LoaderEnd loader(engine, setup);
+  loader.start();
+  trigger(loader, 1);
+  loader.health();
+  const Answer answer = loader.wait_for(0, Operation::kHealth);
+  EXPECT_EQ(answer.status, LOADER_ERROR_INTERNAL);
+  EXPECT_EQ(answer.text, "the health check did not return within 50 ms");
+  serves_on(loader, 2);
+}
+
+// Traces and meters leave as records of their session.
+TEST(Hostile, NotesLeaveWithTheirSession) {
+  NativeEngine engine;
+  LoaderEnd loader(engine, setup_of("hostile", hostile("note")));
+  loader.start();
+  EXPECT_EQ(trigger(loader, 1).status, LOADER_OK);
+  const auto note = [&](RecordType type) {
+    return loader.wait([type](const Answer& a) { return a.type == type; }, "a note");
+  };
+  EXPECT_EQ(note(RecordType::kTrace).text, "key value");
+  const Answer meter = note(RecordType::kMeter);
+  EXPECT_EQ(meter.handle, 1u);
+  EXPECT_EQ(meter.text, "words 2.500000");
+}
+
+// A library of a later minor: what this version knows of its longer table is all it uses.
+TEST(Libraries, ALaterMinorIsLoaded) {
+  const Library library = Library::load(std::string(HOSTILE_DIRECTORY) + "/newer.so");
+  EXPECT_EQ(library.table().abi_minor, uint32_t{LOADER_ABI_MINOR + 1});
+  EXPECT_GT(library.table().struct_size, sizeof(loader_wrapper_t));
+  EXPECT_TRUE(library.flags() & channel::kHasSessions);
+}
+
 // Sizes, strides, handles and texts that are lies are refused, each of them.
 TEST(Hostile, LiesAreRefused) {
   NativeEngine engine;
@@ -259,6 +331,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"missing_entry.so", {"`fini`", "1.0", "Set `fini`"}},
         Refusal{"missing_destroy.so", {"`destroy`", "Set `destroy`"}},
         Refusal{"truncated.so", {"struct_size 48", "at least 112", "sizeof(loader_wrapper_t)"}},
+        Refusal{"short_extension.so", {"loader.health/1", "struct_size 8", "knows 16", "sizeof"}},
         Refusal{"not_a_wrapper.so", {"exports no function loader_wrapper", "LOADER_EXPORT"}},
         Refusal{"unresolved.so",
                 {"undefined symbol a_function_that_nobody_defines", "Link the library"}},

@@ -1,8 +1,10 @@
 /* Libraries that break the ABI, one for each value of BROKEN. The host must refuse each with both
  * versions or the missing name, the file, and the cure. */
+#include <loader/ext/health.h>
 #include <loader/wrapper.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define WRONG_MAJOR 1
 #define MISSING_ENTRY 2
@@ -13,6 +15,8 @@
 #define MISSING_DESTROY 7
 #define BAD_DESCRIBE 8
 #define DYING_DESCRIBE 9
+#define SHORT_EXTENSION 10
+#define NEWER 11 /* the one that is good: of a later minor, with a longer table */
 
 #if BROKEN == NOT_A_WRAPPER
 LOADER_EXPORT int answer(void) {
@@ -56,20 +60,31 @@ static const char* describe(void) {
   return BROKEN == BAD_DESCRIBE ? "{\"inputs\": [" : "{}";
 }
 
+static const void* get_extension(const char* id) {
+  static const loader_ext_health_t cut = {.struct_size = 8};
+  return BROKEN == SHORT_EXTENSION && strcmp(id, LOADER_EXT_HEALTH) == 0 ? &cut : NULL;
+}
+
 const loader_wrapper_t* loader_wrapper(void) {
-  static const loader_wrapper_t table = {
-      .abi_major = BROKEN == WRONG_MAJOR ? LOADER_ABI_MAJOR + 1 : LOADER_ABI_MAJOR,
-      .abi_minor = LOADER_ABI_MINOR,
-      .struct_size = BROKEN == TRUNCATED ? 48 : sizeof(loader_wrapper_t),
-      .name = "broken",
-      .version = "1.0.0",
-      .describe = describe,
-      .init = init,
-      .fini = BROKEN == MISSING_ENTRY ? NULL : fini,
-      .create = create,
-      .write = write_frame,
-      .destroy = BROKEN == MISSING_DESTROY ? NULL : destroy,
-  };
-  return BROKEN == NULL_TABLE ? NULL : &table;
+  static const struct {
+    loader_wrapper_t table;
+    void* later[8]; /* what this version does not know */
+  } whole = {.table = {
+                 .abi_major = BROKEN == WRONG_MAJOR ? LOADER_ABI_MAJOR + 1 : LOADER_ABI_MAJOR,
+                 .abi_minor = BROKEN == NEWER ? LOADER_ABI_MINOR + 1 : LOADER_ABI_MINOR,
+                 .struct_size = BROKEN == TRUNCATED ? 48
+                                : BROKEN == NEWER   ? sizeof whole
+                                                    : sizeof(loader_wrapper_t),
+                 .name = "broken",
+                 .version = "1.0.0",
+                 .describe = describe,
+                 .init = init,
+                 .fini = BROKEN == MISSING_ENTRY ? NULL : fini,
+                 .create = create,
+                 .write = write_frame,
+                 .destroy = BROKEN == MISSING_DESTROY ? NULL : destroy,
+                 .get_extension = get_extension,
+             }};
+  return BROKEN == NULL_TABLE ? NULL : &whole.table;
 }
 #endif

@@ -92,6 +92,12 @@ static loader_status_t loop(scene_t* scene) {
   return LOADER_OK;
 }
 
+static loader_status_t rest_a_second(scene_t* scene) {
+  (void)scene;
+  rest(1000);
+  return LOADER_OK;
+}
+
 static loader_status_t exit_zero(scene_t* scene) {
   (void)scene;
   exit(0);
@@ -390,6 +396,7 @@ static const row_t kRows[] = {
     {"segfault", segfault},
     {"abort", abort_process},
     {"loop", loop},
+    {"rest", rest_a_second},
     {"exit", exit_zero},
     {"throw", throw_through},
     {"throw_behind", throw_behind},
@@ -507,6 +514,7 @@ static loader_status_t write_frame(void* self, loader_handle_t call, loader_fram
                                    loader_error_t* error) {
   session_t* session = self;
   scene_t scene = {session->instance, session->handle, call, frame, error};
+  if (is_triggered(frame)) atomic_store(&session->instance->is_triggered, 1);
   if (!is_triggered(frame)) return echo(session->instance, session->handle, frame);
   return misbehave("write", &scene);
 }
