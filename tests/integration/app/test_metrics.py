@@ -169,3 +169,14 @@ def test_bytes_that_a_stopped_host_does_not_read_are_seen(start: Start, wrapper:
         session.say(END)
         assert session.final().statistics.frames_out == 60
     wait_for(running, 0, "instance_channel_bytes_queued", **labels)
+
+
+def test_fields_that_nobody_knows_are_counted(start: Start, wrapper: Write) -> None:
+    """A client of a later version is served; what of it was passed over shows."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    assert Metrics(running).value("unknown_fields_total", engine="echo") == 0
+    request = loader_pb2.ExecRequest(target=loader_pb2.Target(engine="echo"), frame=frame(1).frame)
+    later = request.SerializeToString() + bytes([0xA0, 0x3F, 1])  # field 1012, a number
+    call = running.channel.unary_unary("/loader.v1.LoaderService/Exec")
+    assert call(later, timeout=20)
+    wait_for(running, 1, "unknown_fields_total", engine="echo")

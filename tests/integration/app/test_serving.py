@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -165,3 +166,44 @@ def test_acks_nobody_reads_do_not_pile_up(start: Start, wrapper: Write) -> None:
     assert acks == sorted(set(acks))
     assert acks[-1] == frames
     assert len(acks) < frames
+
+
+STALLED = """
+    import threading
+    from loader import Session, Wrapper
+
+    class Stalled(Wrapper):
+        def create(self, params):
+            return StalledSession()
+
+    class StalledSession(Session):
+        def write(self, frame):
+            threading.Event().wait(6)
+"""
+
+
+def test_a_cancel_overtakes_the_frames_that_wait(start: Start, wrapper: Write) -> None:
+    """More frames than the engine's queue holds wait in front of it; the cancel ends the session at once."""
+    running = start(f"engines: {{stalled: {{wrapper: {wrapper('stalled', STALLED)}}}}}")
+    session = running.open_session("stalled")
+    empty = loader_pb2.SessionRequest(frame=frame_pb2.Frame())
+    for _ in range(9000):  # the queue holds 8192; the window, 9362 of seven bytes
+        session.say(empty)
+    session.say(loader_pb2.SessionRequest(cancel=loader_pb2.Cancel()))
+    started = time.monotonic()
+    final = session.final()
+    assert final.reason == loader_pb2.CLOSE_REASON_CLIENT_CANCEL
+    assert 8192 <= final.statistics.frames_in < 9000
+    assert time.monotonic() - started < 5
+
+
+def test_opened_says_the_limits_of_the_session(start: Start, wrapper: Write) -> None:
+    """What was configured holds for this session and is told."""
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}, idle_timeout_s: 7.5}}}}")
+    request = loader_pb2.SessionRequest(open=loader_pb2.Open(target=loader_pb2.Target(engine="echo")))
+    call = running.engine.Session(iter([request]), timeout=20)
+    opened = next(call).opened
+    assert opened.limits.message_bytes == 4 * 1024 * 1024
+    assert opened.limits.window_bytes == 64 * 1024
+    assert opened.limits.idle_timeout_s == 7.5
+    assert [message.WhichOneof("message") for message in call] == ["final"]
