@@ -27,6 +27,9 @@ class Server:
     def set_tls(self, tls: Tls) -> None:
         """For new connections of the public port; open ones keep theirs."""
 
+    def set_aiges(self, options: dict[str, Any]) -> None:
+        """{"address": "IPv4:PORT" for handles, "header_pass": [names], "session_ttl_ms": int}; live."""
+
     def add_engine(self, name: str, version: str, options: dict[str, Any]) -> int:
         """The engine's id. Several of one name and version may exist; only routed ones get new sessions."""
 

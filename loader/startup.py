@@ -48,6 +48,18 @@ def core_options(config: ServiceConfig) -> dict[str, Any]:
     }
 
 
+def aiges_options(config: ServiceConfig, grpc_address: str) -> dict[str, Any]:
+    """What AIGES clients see, in the data plane's words."""
+    from loader.registry.dialable import dialable
+
+    aiges = config.aiges
+    return {
+        "address": dialable(config.advertise, grpc_address),
+        "header_pass": list(aiges.header_pass),
+        "session_ttl_ms": aiges.session_ttl_ms,
+    }
+
+
 def file_threads() -> ThreadPoolExecutor:
     """Two threads for files and for looking at other interpreters: both from the start, and never more."""
     pool = ThreadPoolExecutor(2, "files")

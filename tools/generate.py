@@ -190,6 +190,7 @@ def configuration_page() -> str:
         ("Restarts", "engines.NAME.restart.", schema.RestartConfig),
         ("Encryption", "tls.", schema.TlsConfig),
         ("Limits of the gRPC port", "limits.", schema.LimitsConfig),
+        ("Clients of AIGES", "aiges.", schema.AigesConfig),
         ("The log", "log.", schema.LogConfig),
     )
     parts = [CONFIGURATION_HEAD]

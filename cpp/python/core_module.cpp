@@ -81,6 +81,16 @@ ServerOptions server_options(const py::dict& given) {
   return options;
 }
 
+AigesOptions aiges_options(const py::dict& given) {
+  AigesOptions options;
+  Reader in(given);
+  in.read("address", options.address);
+  in.read("header_pass", options.header_pass);
+  in.read("session_ttl_ms", options.session_ttl_ms);
+  in.finish();
+  return options;
+}
+
 EngineOptions engine_options(const py::dict& given, EngineOptions options = {}) {
   Reader in(given);
   std::string isolation = options.isolation == Isolation::kInline ? "inline" : "process";
@@ -388,6 +398,12 @@ PYBIND11_MODULE(_core, m) {
           py::arg("address"), py::arg("tag") = "public", py::arg("tls") = py::none(), NoGil())
       .def(
           "set_tls", [](Server& server, const Tls& tls) { server.set_tls(tls.context); }, NoGil())
+      .def("set_aiges",
+           [](Server& server, const py::dict& given) {
+             const AigesOptions options = aiges_options(given);
+             py::gil_scoped_release release;
+             server.set_aiges(options);
+           })
       .def("add_engine",
            [](Server& server, const std::string& name, const std::string& version,
               const py::dict& options) {

@@ -70,10 +70,15 @@ std::optional<ErrorReport> Admission::check_parameters() {
   return invalid("engine " + engine_->shared->name + ": " + *wrong);
 }
 
-std::optional<ErrorReport> Admission::admit(const grpc::Call& call, bool is_exec) {
+std::optional<ErrorReport> Admission::admit(const Caller& caller, bool is_exec) {
+  if (auto error = choose(caller, is_exec)) return error;
+  return complete();
+}
+
+std::optional<ErrorReport> Admission::choose(const Caller& caller, bool is_exec) {
   if (auto error = choose_engine()) return error;
-  ErrorReport forbidden = shard_.plane().authorizer->allow(call.peer(), call.metadata(),
-                                                           call.path(), engine_->shared->name);
+  ErrorReport forbidden = shard_.plane().authorizer->allow(caller.peer, caller.metadata,
+                                                           caller.path, engine_->shared->name);
   if (forbidden.is_set()) return forbidden;
   bool has_power = is_exec ? engine_->facts.has_exec : engine_->facts.has_sessions;
   if (!has_power) {
@@ -84,6 +89,10 @@ std::optional<ErrorReport> Admission::admit(const grpc::Call& call, bool is_exec
                        0,
                        {}};
   }
+  return std::nullopt;
+}
+
+std::optional<ErrorReport> Admission::complete() {
   engine_->unknown_fields += request_.unknown_fields;
   if (auto error = check_parameters()) return error;
   metadata_ = request_.target.labels;

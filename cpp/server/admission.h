@@ -14,6 +14,13 @@
 
 namespace loader::server {
 
+// Who asks: what the authorizer wants to know.
+struct Caller {
+  const grpc::Peer& peer;
+  const grpc::Metadata& metadata;
+  std::string_view path;
+};
+
 // Scratch of one shard: one request at a time is on its way in.
 class Admission {
  public:
@@ -24,7 +31,13 @@ class Admission {
   const std::string* held_name() const { return shard_.routes().held_name(request_.target); }
   // Chooses the engine of request(), asks the authorizer, checks and completes the parameters,
   // encodes them. What is wrong, or nothing.
-  std::optional<ErrorReport> admit(const grpc::Call& call, bool is_exec);
+  std::optional<ErrorReport> admit(const Caller& caller, bool is_exec);
+  std::optional<ErrorReport> admit(const grpc::Call& call, bool is_exec) {
+    return admit(Caller{call.peer(), call.metadata(), call.path()}, is_exec);
+  }
+  // The two halves of admit(): parameters of request() may depend on the engine.
+  std::optional<ErrorReport> choose(const Caller& caller, bool is_exec);
+  std::optional<ErrorReport> complete();
   EngineEntry& engine() const { return *engine_; }
   std::span<const uint8_t> blob() const;
 

@@ -22,6 +22,13 @@ struct ServerOptions {
   int64_t admin_timeout_ms = 30'000;           // an admin call the control plane never answers
 };
 
+// What AIGES clients are told and allowed.
+struct AigesOptions {
+  std::string address = "127.0.0.1:0";   // IPv4:PORT that handles carry: clients dial it
+  std::vector<std::string> header_pass;  // headers that become parameters; `sid` always does
+  int64_t session_ttl_ms = 15'000;       // without a call
+};
+
 enum class Isolation { kProcess, kInline };
 
 struct EngineOptions {

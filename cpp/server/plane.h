@@ -25,6 +25,7 @@ struct Plane {
   std::shared_ptr<const Authorizer> authorizer = std::make_shared<LoopbackAuthorizer>();
   std::vector<std::unique_ptr<ShardContext>> shards;
   std::atomic<bool> is_draining{false};
+  std::atomic<int64_t> aiges_sessions{0};  // of all shards: a drain leaves them their connections
   std::string node_id;  // eight hexadecimal digits: makes session ids unique in the service
 
   // A name is served by its routed engines; those beside them say nothing about it.

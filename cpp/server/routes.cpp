@@ -5,12 +5,15 @@
 
 #include "grpc/reflection.h"
 #include "server/admin_desk.h"
+#include "server/aiges_call.h"
+#include "server/aiges_toolbox.h"
 #include "server/call_front.h"
 #include "server/wire.h"
 
 namespace loader::server {
 
 extern const std::string_view kLoaderDescriptors;
+extern const std::string_view kAigesDescriptors;
 
 namespace {
 
@@ -82,13 +85,15 @@ std::shared_ptr<const grpc::Router> make_router(ShardContext& shard) {
   router.add(loader + "ExecStream",
              method<ExecStreamFront>(shard, grpc::Cardinality::kServerStream));
   router.add(loader + "Session", method<SessionFront>(shard, grpc::Cardinality::kBidi));
+  router.add("/utils.XsfCall/call", method<AigesCall>(shard, grpc::Cardinality::kUnary));
+  add_toolbox(router, shard);
   const std::string admin = "/loader.v1.AdminService/";
   for (std::string_view name : kAdminMethods) {
     router.add(admin + std::string(name), shard.admin().method(std::string(name), false));
   }
   router.add(admin + "WatchEvents", shard.admin().method("WatchEvents", true));
   shard.plane().health.add_to(router);
-  grpc::add_reflection(router, {kLoaderDescriptors});
+  grpc::add_reflection(router, {kLoaderDescriptors, kAigesDescriptors});
   return std::make_shared<const grpc::Router>(std::move(router));
 }
 

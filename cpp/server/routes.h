@@ -1,4 +1,5 @@
-// The methods that a shard serves: LoaderService, AdminService, health, reflection.
+// The methods that a shard serves: LoaderService, AdminService, those of AIGES clients, health,
+// reflection.
 #pragma once
 
 #include <memory>

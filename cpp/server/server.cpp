@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "loader/wrapper.h"
+#include "server/aiges_desk.h"
 #include "server/inline_host.h"
 #include "server/instance_control.h"
 #include "server/plane.h"
@@ -96,12 +97,29 @@ class ServerImpl : public session::GrantSink {
       options.shares_port = true;
       bound = address.substr(0, address.rfind(':') + 1) + std::to_string(port);
     }
+    if (tag == "public" && !is_unix) announce_to_aiges(bound);
     return bound;
   }
 
   void set_tls(const std::shared_ptr<const grpc::TlsContext>& tls) {
     for (auto& shard : plane_.shards) {
       shard->call([&] { shard->server().set_tls(tls); });
+    }
+  }
+
+  // Until set_aiges() says something else: what was bound, or loopback behind every address.
+  void announce_to_aiges(const std::string& bound) {
+    const size_t colon = bound.rfind(':');
+    const std::string host = bound.substr(0, colon);
+    const bool is_any = host == "0.0.0.0" || host.starts_with('[');
+    AigesOptions options;
+    options.address = (is_any ? "127.0.0.1" : host) + bound.substr(colon);
+    set_aiges(options);
+  }
+
+  void set_aiges(const AigesOptions& options) {
+    for (auto& shard : plane_.shards) {
+      shard->call([&] { shard->aiges().set_options(options); });
     }
   }
 
@@ -438,6 +456,9 @@ std::string Server::listen(const std::string& address, const std::string& tag,
 }
 void Server::set_tls(const std::shared_ptr<const grpc::TlsContext>& tls) {
   impl_->set_tls(tls);
+}
+void Server::set_aiges(const AigesOptions& options) {
+  impl_->set_aiges(options);
 }
 uint32_t Server::add_engine(const std::string& name, const std::string& version,
                             EngineOptions options) {

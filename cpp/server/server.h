@@ -80,6 +80,9 @@ class Server {
   // New connections of the listeners that encrypt use `tls`; live ones keep theirs.
   void set_tls(const std::shared_ptr<const grpc::TlsContext>& tls);
 
+  // What AIGES clients see; for sessions opened later, and the time to live of those open.
+  void set_aiges(const AigesOptions& options);
+
   // The engine's id. Several of one name and version may exist: a new one beside the old. It gets
   // sessions once a route leads to it. The others throw std::invalid_argument for an unknown id.
   uint32_t add_engine(const std::string& name, const std::string& version, EngineOptions options);

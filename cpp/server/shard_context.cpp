@@ -4,6 +4,8 @@
 
 #include "loader/wrapper.h"
 #include "server/admission.h"
+#include "server/aiges_call.h"
+#include "server/aiges_desk.h"
 #include "server/routes.h"
 
 namespace loader::server {
@@ -28,11 +30,14 @@ ShardContext::ShardContext(uint32_t index, Plane& plane)
       plane_(plane),
       core_(index, *this),
       timer_([this] { core_.advance(loop_.now_ns()); }),
+      drain_timer_([this] { drain_server_if_due(); }),
       admin_(index, loop_, plane),
       routes_(loop_),
       before_([this] { before_grpc(); }),
       after_([this] { after_grpc(); }) {
   admission_ = std::make_unique<Admission>(*this);
+  aiges_ = std::make_unique<AigesDesk>(*this, std::clamp<uint32_t>(plane.options.shards, 1, 255));
+  aiges_hops_ = std::make_unique<AigesHops>(*this);
   loop_.set_busy_poll_us(plane.options.busy_poll_us);
   loop_.add_hook(&before_);
   grpc::Hooks hooks;
@@ -119,7 +124,9 @@ void ShardContext::flush_links() {
 void ShardContext::before_grpc() {
   core_.set_now(loop_.now_ns());
   run_grants();
+  aiges_->flush();
   flush_links();
+  if (aiges_->is_flush_due()) aiges_->flush();
   arm_timer();
 }
 
@@ -127,7 +134,7 @@ void ShardContext::before_grpc() {
 // go.
 void ShardContext::after_grpc() {
   flush_links();
-  if (!grants_.empty() || !dirty_.empty()) loop_.post([] {});
+  if (!grants_.empty() || !dirty_.empty() || aiges_->is_flush_due()) loop_.post([] {});
   arm_timer();
 }
 
@@ -215,9 +222,19 @@ void ShardContext::drain(int64_t deadline_ns) {
   core_.set_now(loop_.now_ns());
   is_server_drained_ = false;
   core_.drain(deadline_ns);
+  drain_deadline_ns_ = deadline_ns;
+  drain_timer_.set(loop_, deadline_ns);
+  drain_server_if_due();
+}
+
+// A session of an AIGES client is a call now and then: without connections it could not end.
+void ShardContext::drain_server_if_due() {
+  const bool is_deadline = drain_deadline_ns_ <= loop_.now_ns();
+  if (drain_deadline_ns_ == session::kNever || (plane_.aiges_sessions > 0 && !is_deadline)) return;
+  drain_timer_.cancel();
   // Calls that the core closes at the deadline still get their final message out.
   constexpr int64_t kGraceNs = 1'000'000'000;
-  server_->drain(deadline_ns + kGraceNs, [this] {
+  server_->drain(std::exchange(drain_deadline_ns_, session::kNever) + kGraceNs, [this] {
     is_server_drained_ = true;
     note_drained();
   });
@@ -231,6 +248,7 @@ void ShardContext::refuse_sessions(int64_t deadline_ns) {
 
 void ShardContext::undrain() {
   is_server_drained_ = is_core_drained_ = false;
+  drain_deadline_ns_ = session::kNever;
   core_.undrain();
 }
 

@@ -26,6 +26,8 @@
 namespace loader::server {
 
 class Admission;
+class AigesDesk;
+class AigesHops;
 
 // A shard's own view of an engine.
 struct EngineEntry {
@@ -67,6 +69,8 @@ class ShardContext : private session::ShardEvents {
   AdminDesk& admin() { return admin_; }
   Admission& admission() { return *admission_; }
   RouteTable& routes() { return routes_; }
+  AigesDesk& aiges() { return *aiges_; }
+  AigesHops& aiges_hops() { return *aiges_hops_; }
 
   // ---- engines
   void add_engine(std::shared_ptr<EngineShared> engine, const EngineOptions& options,
@@ -94,6 +98,8 @@ class ShardContext : private session::ShardEvents {
   // Refuses new sessions and lets connections be; until undrain().
   void refuse_sessions(int64_t deadline_ns);
   void undrain();
+  // The last of the sessions that a drain leaves their connections has ended.
+  void drain_server_if_due();
   std::function<void(session::InstanceId, session::SessionId)> on_hung;
   std::function<void(session::InstanceId)> on_kill;
   std::function<void(uint32_t shard)> on_drained_fully;
@@ -127,11 +133,14 @@ class ShardContext : private session::ShardEvents {
   std::vector<session::InstanceId> dirty_, flushing_;
   std::vector<session::Grant> grants_, granting_;
   std::map<ErrorCode, uint64_t> refusals_;
-  Timer timer_;
+  Timer timer_, drain_timer_;
+  int64_t drain_deadline_ns_ = session::kNever;  // of a drain whose connections still stay
   AdminDesk admin_;
   RouteTable routes_;
   ResultWriter writer_;
   std::unique_ptr<Admission> admission_;
+  std::unique_ptr<AigesDesk> aiges_;
+  std::unique_ptr<AigesHops> aiges_hops_;
   Hook before_;
   Hook after_;
   std::unique_ptr<grpc::Server> server_;

@@ -380,16 +380,21 @@ std::optional<std::string> Schema::check_frame(const frame::FrameView& frame, bo
   for (const frame::ItemView& item : frame.items) {
     if (auto wrong = check_form(item)) return wrong;
     if (auto wrong = check_tensor_size(frame, item)) return wrong;
-    if (inputs_.empty()) continue;
-    auto input = std::find_if(inputs_.begin(), inputs_.end(),
-                              [&](const Input& one) { return one.key == item.key; });
-    if (input == inputs_.end()) {
+  }
+  return inputs_.empty() ? std::nullopt : check_inputs(frame, is_whole);
+}
+
+std::optional<std::string> Schema::check_inputs(const frame::FrameView& frame,
+                                                bool is_whole) const {
+  for (const frame::ItemView& item : frame.items) {
+    const Input* declared = input(item.key);
+    if (declared == nullptr) {
       std::vector<std::string> known;
       for (const Input& one : inputs_) known.push_back(one.key);
       return "input \"" + shortened(item.key) + "\" is not declared; the engine takes " +
              joined(known);
     }
-    if (auto wrong = check_item(*input, frame, item)) return wrong;
+    if (auto wrong = check_item(*declared, frame, item)) return wrong;
   }
   if (!is_whole) return std::nullopt;
   for (const Input& input : inputs_) {
@@ -399,6 +404,41 @@ std::optional<std::string> Schema::check_frame(const frame::FrameView& frame, bo
     if (!is_given) return "input \"" + input.key + "\" is missing";
   }
   return std::nullopt;
+}
+
+// ---- other protocols
+
+const Schema::Input* Schema::input(std::string_view key) const {
+  auto found = std::find_if(inputs_.begin(), inputs_.end(),
+                            [&](const Input& one) { return one.key == key; });
+  return found == inputs_.end() ? nullptr : &*found;
+}
+
+const Schema::ParameterRule* Schema::rule(std::string_view name) const {
+  auto found = std::find_if(parameters_.begin(), parameters_.end(),
+                            [&](const ParameterRule& one) { return one.name == name; });
+  return found == parameters_.end() ? nullptr : &*found;
+}
+
+bool Schema::takes_parameter(std::string_view name) const {
+  return parameters_.empty() || rule(name) != nullptr;
+}
+
+bool Schema::takes_plain(std::string_view name, std::string_view text) const {
+  const ParameterRule* declared = rule(name);
+  if (declared == nullptr || declared->kind == Kind::kAny || declared->kind == Kind::kString) {
+    return false;
+  }
+  Value value;
+  return parse_parameter(text, value) && is_kind(value, declared->kind);
+}
+
+void Schema::adapt(frame::ItemView& item) const {
+  constexpr uint32_t kUntyped = 0, kBytes = 1, kText = 2, kJson = 3;
+  const Input* declared = inputs_.empty() ? nullptr : input(item.key);
+  if (declared == nullptr || declared->type == item.type) return;
+  if (item.type == kText && declared->type == kJson) item.type = kJson;
+  if (item.type == kBytes) item.type = kUntyped;
 }
 
 }  // namespace loader::server

@@ -43,6 +43,15 @@ class Schema {
   // carry some of them.
   std::optional<std::string> check_frame(const frame::FrameView& frame, bool is_whole) const;
 
+  // ---- for clients of other protocols, whose values are texts and whose types are few
+  bool takes_parameter(std::string_view name) const;
+  // `value` is as it stands what the engine declares: an integer, a number, true or false.
+  bool takes_plain(std::string_view name, std::string_view value) const;
+  // Gives the item the declared type where the client's protocol has no word for it.
+  void adapt(frame::ItemView& item) const;
+  // check_frame() for texts in any encoding.
+  std::optional<std::string> check_inputs(const frame::FrameView& frame, bool is_whole) const;
+
   bool checks_inputs() const { return !inputs_.empty(); }
   bool is_non_blocking() const { return is_non_blocking_; }
   bool is_slots_fixed() const { return is_slots_fixed_; }
@@ -69,6 +78,9 @@ class Schema {
   };
 
  private:
+  const Input* input(std::string_view key) const;
+  const ParameterRule* rule(std::string_view name) const;
+
   std::vector<Input> inputs_;
   std::vector<ParameterRule> parameters_;
   bool is_non_blocking_ = false;

@@ -84,7 +84,9 @@ class EngineConfig(Section):
     """One engine."""
 
     wrapper: str = replace(
-        "", "Required. Folder with engine.yaml, or wrapper.py or a .so. Relative to this file."
+        "",
+        "Required. Folder with engine.yaml, or wrapper.py or a .so. Relative to this file; a .so without a folder "
+        "also by LD_LIBRARY_PATH.",
     )
     version: str = replace("", "Version in the service. Empty: that of the manifest, or 1.")
     isolation: Literal["process", "inline"] = replace(
@@ -93,7 +95,10 @@ class EngineConfig(Section):
     instances: int = replace(1, "Engine processes.", ge=1, le=1024)
     slots: int = live(1, "Open sessions and running calls of one instance, at most.", ge=1, le=100_000)
     threads: int = replace(
-        0, "Calls that run at a time in one instance. 0: as many as slots, at most 32.", ge=0, le=1024
+        0,
+        "Calls that run at a time in one instance. 0: as many as slots, at most 32 (AIGES libraries: 1024).",
+        ge=0,
+        le=1024,
     )
     config: dict[str, Any] = replace(
         {}, "Handed to the wrapper's init, as it is. Live where the wrapper has `update`."
@@ -174,6 +179,15 @@ class LimitsConfig(Section):
     deadline_ms: int = replace(0, "Caps every call's deadline. 0: no cap.", ge=0, le=YEAR_MS)
 
 
+class AigesConfig(Section):
+    """Clients that speak the AIGES protocol (utils.XsfCall) to the gRPC port."""
+
+    header_pass: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...] = live(
+        (), "Headers of their requests that become parameters. `sid` always does.", max_length=64
+    )
+    session_ttl_ms: int = live(15_000, "A session without a call for so long is closed.", ge=100, le=YEAR_MS)
+
+
 class LogConfig(Section):
     """The loader's own log, on standard error."""
 
@@ -217,6 +231,7 @@ class ServiceConfig(Section):
     )
     drain_timeout_s: float = live(30.0, "Time for open sessions when the loader ends.", ge=0, le=YEAR_S)
     limits: LimitsConfig = replace(LimitsConfig(), "Limits of the gRPC port.")
+    aiges: AigesConfig = live(AigesConfig(), "Clients of AIGES.")
     log: LogConfig = live(LogConfig(), "The log.", is_of_node=True)
     node: Name | None = replace(
         None, "The node's name. Empty: the host's name and the gRPC port.", is_of_node=True

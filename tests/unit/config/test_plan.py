@@ -15,7 +15,15 @@ from loader.config import (
 )
 from loader.config import plan as make_plan
 from loader.config.plan import change_of, node_keys
-from loader.config.schema import Change, LimitsConfig, LogConfig, RestartConfig, Section, TlsConfig
+from loader.config.schema import (
+    AigesConfig,
+    Change,
+    LimitsConfig,
+    LogConfig,
+    RestartConfig,
+    Section,
+    TlsConfig,
+)
 from loader.config.versions import with_whole_versions
 
 A1, A2 = DeploymentKey("a", "1"), DeploymentKey("a", "2")
@@ -38,7 +46,7 @@ def only_engine(plan: Plan) -> str:
 
 
 @pytest.mark.parametrize(
-    "section", [ServiceConfig, EngineConfig, RestartConfig, TlsConfig, LimitsConfig, LogConfig]
+    "section", [ServiceConfig, EngineConfig, RestartConfig, TlsConfig, LimitsConfig, AigesConfig, LogConfig]
 )
 def test_every_key_says_how_it_changes(section: type[Section]) -> None:
     """No key of the schema is without a class and a description."""
