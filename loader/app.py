@@ -31,7 +31,7 @@ from loader.engine.revisions import Prepared, Revisions, RolloutRecord, prepare
 from loader.engine.supervisor import Supervisor
 from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
 from loader.logs import start_logging
-from loader.startup import Stages, core_options, file_threads
+from loader.startup import Stages, aiges_options, core_options, file_threads
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -172,6 +172,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._drain.signalled)
         self._supervisor.spawn(first.specs.values())
+        self._core.set_aiges(aiges_options(config, self._grpc_address))
         self._stages.end("hosts spawned")
 
     async def _first(self) -> Prepared:
@@ -315,6 +316,7 @@ class App:
         if record.state is AckState.APPLIED:
             serving = self._revisions.serving
             start_logging(serving.service.log.level, serving.service.log.format)
+            self._core.set_aiges(aiges_options(serving.service, self._grpc_address))
             self._follower.applied(serving.revision, is_good=not record.error)
         self._follower.acknowledge(record.revision, record.state, record.error, record.duration_s)
 
