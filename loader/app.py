@@ -124,8 +124,9 @@ class App:
         return self._revisions.serving.service
 
     def _cache(self) -> RevisionCache | None:
-        """Of the last good revision: for a center that may be out of reach. A file is where it is."""
-        if self._bootstrap.center.startswith("file:"):
+        """Of the last good revision: for a center that may be out of reach. A file that --config itself names has none:
+        whoever starts the loader wants to hear of its mistakes."""
+        if self._bootstrap.center.startswith("file:") and not self._bootstrap.is_named_by_node:
             return None
         base = str(self._bootstrap.over.values.get("cache") or "")
         default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "engine-loader"
@@ -181,8 +182,14 @@ class App:
         cached = self._follower.cached
         if cached is not None and cached.name != revision.name:
             with contextlib.suppress(LoaderError):  # it was good once: a wrapper may have gone since
-                return self._read(cached)
+                return self._restarted(self._read(cached), revision)
         return self._read(revision)
+
+    def _restarted(self, good: Prepared, newest: Revision) -> Prepared:
+        try:
+            return good.restarted_for(self._read(newest))
+        except LoaderError:  # told when it is rolled out
+            return good
 
     def _bind(self, address: str) -> HttpServer:
         try:
@@ -263,13 +270,16 @@ class App:
 
     def _start_announcing(self) -> None:
         from loader.admin.announcement import Announcement
-        from loader.registry import Announcer, advertised, open_registry
+        from loader.registry import Announcer, advertised, is_loopback, open_registry
 
         center = self._bootstrap.center
         url = self._config.registry or (center if center.startswith("consul") else "")
         if not url:
             return
         address = advertised(self._config.advertise, self._grpc_address)
+        if is_loopback(address):
+            cure = "write `advertise: HOST:PORT`, or another `grpc`"
+            logger.warning("announced to this machine only", extra={"address": address, "cure": cure})
         registry = open_registry(url, self._bootstrap.access)
         made = Announcement(self._core, self._supervisor, lambda: self._config, self._node, address)
         self._announcer = self._drain.announcer = Announcer(registry, made.entry)

@@ -32,6 +32,7 @@ class Bootstrap:
     folder: Path  # where relative paths begin
     over: Document
     access: ConsulAccess = field(default_factory=ConsulAccess)
+    is_named_by_node: bool = False  # by the key `center` of the node's own file
 
 
 def read_bootstrap(location: str, environment: Mapping[str, str] | None = None) -> Bootstrap:
@@ -81,7 +82,7 @@ def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
             f"only {', '.join((*ACCESS, *sorted(node_keys())))}"
         )
     return Bootstrap(
-        center, folder, Document(document.origin, values, document.lines, document.secrets), access
+        center, folder, Document(document.origin, values, document.lines, document.secrets), access, True
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from loader.center import AckState, Revision
@@ -41,6 +41,13 @@ class Prepared:
     @property
     def service(self) -> ServiceConfig:
         return self.effective.service
+
+    def restarted_for(self, newest: Prepared) -> Prepared:
+        """The same engines with those keys of `newest` that only a new loader takes: this is one."""
+        waiting = plan(self.effective, newest.effective).loader
+        names = {one.key.partition(".")[0] for one in waiting}
+        service = self.service.model_copy(update={name: getattr(newest.service, name) for name in names})
+        return replace(self, effective=replace(self.effective, service=service))
 
 
 def prepare(revision: Revision, service: ServiceConfig) -> Prepared:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loader.registry.advertise import advertised
+from loader.registry.advertise import advertised, is_loopback
 from loader.registry.announcer import Announcer
 from loader.registry.protocol import EngineEntry, NodeEntry, Registry
 
 if TYPE_CHECKING:
     from loader.consul_link import ConsulAccess
 
-__all__ = ["Announcer", "EngineEntry", "NodeEntry", "Registry", "advertised", "open_registry"]
+__all__ = ["Announcer", "EngineEntry", "NodeEntry", "Registry", "advertised", "is_loopback", "open_registry"]
 
 
 def open_registry(url: str, access: ConsulAccess) -> Registry:

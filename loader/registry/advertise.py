@@ -17,8 +17,8 @@ def advertised(wanted: str | None, bound: str) -> str:
     """HOST:PORT for the registry.
 
     `wanted` is the key `advertise`; its port 0 means the bound one. Otherwise the address that was bound, and behind
-    0.0.0.0 the one with which this machine reaches others. A loopback address is told as it is: only others on this
-    machine can use it, and whoever bound it said so. Raises: BadConfigError where there is nothing to tell.
+    0.0.0.0 the one with which this machine reaches others. A loopback address is told as it is, and the caller warns:
+    only others on this machine can use it. Raises: BadConfigError where there is nothing to tell.
     """
     host, _, port = bound.rpartition(":")
     if wanted:
@@ -29,6 +29,15 @@ def advertised(wanted: str | None, bound: str) -> str:
     if host.strip("[]") not in ANY:
         return bound
     return f"{_outward(host.strip('[]'), bound)}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can use HOST:PORT."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _outward(host: str, bound: str) -> str:

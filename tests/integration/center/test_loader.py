@@ -166,6 +166,30 @@ def test_a_bad_document_at_the_start_leaves_the_cached_one_serving(scene: Scene)
     scene.acknowledged(revision=good, state="applied", serving=good)
 
 
+def test_a_key_that_takes_a_new_loader_is_taken_by_a_restart(quiet_scene: Scene) -> None:
+    """Refused while it runs, and nothing to refuse when it starts again: also beside an engine that does not start,
+    whose old version then serves."""
+    scene = quiet_scene
+    first = scene.publish(service())
+    running = scene.start()
+    scene.acknowledged(revision=first, state="applied")
+    second = scene.publish(service(more="limits: {connections: 77}\n"))
+    refused = scene.acknowledged(revision=second, state="refused", serving=first)
+    assert "limits.connections: 10000 → 77 takes a restart of the loader" in refused["error"]
+    running.__exit__(None, None, None)
+    running = scene.start()
+    scene.acknowledged(revision=second, state="applied", serving=second, error="")
+    running.__exit__(None, None, None)
+
+    (scene.folder / "bad.py").write_text("raise RuntimeError('not built')\n")
+    bad = service(more="limits: {connections: 78}\n").replace("echo.py", "bad.py")
+    third = scene.publish(bad)
+    running = scene.start()
+    rolled_back = scene.acknowledged(revision=third, state="rolled_back", serving=second)
+    assert "not built" in rolled_back["error"]
+    assert running.echo("echo") == "hello"
+
+
 def test_a_bad_document_at_the_first_start_ends_it(quiet_scene: Scene) -> None:
     """There is nothing else to serve: exit code 3 with document, line and key."""
     quiet_scene.publish(UNKNOWN_KEY)

@@ -17,6 +17,7 @@ def test_a_ready_loader_is_found_and_a_draining_one_is_not(scene: Scene) -> None
     entry = until(scene.entry, "announced", CONVERGE_S)
     assert (entry["node"], entry["address"], entry["zone"]) == (NODE, running.ready["grpc"], "eu-1")
     assert entry["metadata"] == {"rack": "7"}
+    assert running.log_lines("announced to this machine only"), "a loopback address is never told silently"
     (engine,) = entry["engines"]
     assert (engine["name"], engine["slots"], engine["slots_free"], engine["weight"]) == ("echo", 4, 4, 100)
     running.admin.Drain(admin_pb2.DrainRequest(stay=True), timeout=10)
@@ -87,4 +88,5 @@ def test_behind_every_address_nobody_is_told_localhost(scene: Scene) -> None:
     entry = until(scene.entry, "announced", CONVERGE_S)
     host, _, told_port = entry["address"].rpartition(":")
     assert told_port == port
+    assert not running.log_lines("announced to this machine only")
     assert host not in ("0.0.0.0", "localhost") and not host.startswith("127.")

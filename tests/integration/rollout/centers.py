@@ -35,7 +35,7 @@ class FilePlace:
 
     @property
     def bootstrap(self) -> str:
-        return f"center: file:{self.folder}\nnode: {NODE}\n"
+        return f"center: file:{self.folder}\nnode: {NODE}\ncache: {self.folder.parent / 'cache'}\n"
 
     def publish(self, text: str) -> None:
         self.folder.mkdir(exist_ok=True)

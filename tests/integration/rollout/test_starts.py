@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from centers import FilePlace
 from running import END_S, Running, command, processes_of, until
 from watching import version_of
 
@@ -41,6 +42,28 @@ def test_a_signal_during_a_slow_init_ends_at_once(wrapper: Write, tmp_path: Path
         gate.touch()
         process.kill()
         process.wait(END_S)
+
+
+def test_what_a_folder_lost_is_served_from_the_cache(start: Start, wrapper: Write, tmp_path: Path) -> None:
+    """Broken, cut short or gone while the node was down: the last good one serves, and the folder hears why."""
+    place = FilePlace(tmp_path / "center")
+    good = config(wrapper())
+    place.publish(good)
+    running = start(place.bootstrap)
+    until(lambda: place.acknowledgement().get("state") == "applied", "it is told")
+    for broken, said in ((good[:-20], "not valid YAML"), ("", "engines: is required"), (None, "has no service.yaml")):
+        running.__exit__(None, None, None)
+        if broken is None:
+            (place.folder / "service.yaml").unlink()
+        else:
+            place.publish(broken)
+        running = start(place.bootstrap)
+        assert version_of(running, engine="echo") == "1"
+        until(lambda said=said: said in place.acknowledgement()["error"], f"it says: {said}")
+        assert place.acknowledgement()["state"] == "refused"
+    place.publish(good.replace("says: '1'", "says: '2'").replace("version: '1'", "version: '2'"))
+    until(lambda: place.acknowledgement()["state"] == "applied", "it is told")
+    assert version_of(running, engine="echo") == "2"
 
 
 def test_a_taken_http_port_starts_no_host(wrapper: Write, tmp_path: Path) -> None:

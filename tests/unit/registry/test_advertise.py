@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from loader.errors import BadConfigError
-from loader.registry import advertise, advertised
+from loader.registry import advertise, advertised, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,20 @@ def test_what_is_written_wins_and_a_bound_address_is_told(
 ) -> None:
     """Port 0 of the key stands for the bound port: NAT may change the name only."""
     assert advertised(wanted, bound) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "is_local"),
+    [
+        ("127.0.0.2:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("192.0.2.1:1", False),
+        ("a.example:1", False),
+    ],
+)
+def test_a_loopback_address_is_known_as_one(address: str, is_local: bool) -> None:
+    assert is_loopback(address) is is_local
 
 
 @pytest.mark.parametrize("bound", ["0.0.0.0:50051", "[::]:50051"])
