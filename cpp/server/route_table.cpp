@@ -58,8 +58,12 @@ void RouteTable::release() {
 }
 
 void RouteTable::hold(const std::string& name, int64_t wait_ns) {
-  routes_.erase(name);
-  holds_[name].wait_ns = wait_ns;
+  Hold& hold = holds_[name];
+  hold.wait_ns = wait_ns;
+  if (auto found = routes_.find(name); found != routes_.end()) {
+    hold.route = std::move(found->second);
+    routes_.erase(found);
+  }
 }
 
 bool RouteTable::is_known(std::string_view name) const {
@@ -67,18 +71,36 @@ bool RouteTable::is_known(std::string_view name) const {
 }
 
 const std::string* RouteTable::held_name(const TargetView& target) const {
-  auto found = holds_.find(target.engine);
-  return found == holds_.end() ? nullptr : &found->first;
+  if (holds_.empty() || (target.engine.empty() && target.selector.empty())) return nullptr;
+  if (!target.engine.empty()) {
+    auto found = holds_.find(target.engine);
+    return found == holds_.end() ? nullptr : &found->first;
+  }
+  auto has_match = [&](const std::vector<Choice>& route) {
+    return std::any_of(route.begin(), route.end(),
+                       [&](const Choice& choice) { return matches(choice, target); });
+  };
+  for (const auto& [name, route] : routes_) {
+    if (has_match(route)) return nullptr;
+  }
+  for (const auto& [name, hold] : holds_) {
+    if (has_match(hold.route)) return &name;
+  }
+  return nullptr;
 }
 
 // ---- the choice
+
+bool RouteTable::matches(const Choice& choice, const TargetView& target) {
+  if (!target.version.empty() && choice.target.version != target.version) return false;
+  return is_subset(target.selector, choice.target.capabilities);
+}
 
 void RouteTable::collect(const TargetView& target) {
   chosen_.clear();
   auto take = [&](std::vector<Choice>& route) {
     for (Choice& choice : route) {
-      if (!target.version.empty() && choice.target.version != target.version) continue;
-      if (is_subset(target.selector, choice.target.capabilities)) chosen_.push_back(&choice);
+      if (matches(choice, target)) chosen_.push_back(&choice);
     }
   };
   if (target.engine.empty()) {
@@ -143,6 +165,7 @@ bool RouteTable::wait(const std::string& name, HeldOpen& open, int64_t deadline_
 
 void RouteTable::leave(HeldOpen& open) {
   std::erase(released_, &open);
+  std::erase_if(expired_, [&](const auto& one) { return one.first == &open; });
   for (auto& [name, hold] : holds_) {
     hold.waiting.remove_if([&](const Waiting& one) { return one.open == &open; });
   }
@@ -150,15 +173,17 @@ void RouteTable::leave(HeldOpen& open) {
 
 void RouteTable::expire() {
   const int64_t now = loop_.now_ns();
-  std::vector<std::pair<HeldOpen*, std::string>> late;
   for (auto& [name, hold] : holds_) {
     for (const Waiting& one : hold.waiting) {
-      if (one.deadline_ns <= now) late.emplace_back(one.open, name);
+      if (one.deadline_ns <= now) expired_.emplace_back(one.open, name);
     }
     hold.waiting.remove_if([&](const Waiting& one) { return one.deadline_ns <= now; });
   }
   arm();
-  for (const auto& [open, name] : late) {
+  // One refusal may be the end of another open, which then leaves.
+  while (!expired_.empty()) {
+    auto [open, name] = std::move(expired_.front());
+    expired_.erase(expired_.begin());
     open->on_hold_refused({ErrorCode::ENGINE_UNAVAILABLE,
                            "engine " + name +
                                " is being replaced and was not ready in time; "

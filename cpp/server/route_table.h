@@ -37,7 +37,8 @@ class RouteTable {
   void release();
 
   bool is_known(std::string_view name) const;
-  // The held name that the request asks for; null: none.
+  // The held name that the request asks for, by name, or by capabilities that nothing else here
+  // has; null: none.
   const std::string* held_name(const TargetView& target) const;
   // The engine for a new session; 0: none, and `why` says it.
   uint32_t choose(const TargetView& target, std::string& why);
@@ -57,9 +58,11 @@ class RouteTable {
   };
   struct Hold {
     int64_t wait_ns = 0;
+    std::vector<Choice> route;  // as it was before
     std::list<Waiting> waiting;
   };
 
+  static bool matches(const Choice& choice, const TargetView& target);
   void collect(const TargetView& target);
   void keep_labelled(const TargetView& target);
   uint32_t pick();
@@ -71,7 +74,8 @@ class RouteTable {
   std::map<std::string, std::vector<Choice>, std::less<>> routes_;
   std::map<std::string, Hold, std::less<>> holds_;
   std::vector<HeldOpen*> released_;
-  std::vector<Choice*> chosen_;  // scratch of choose()
+  std::vector<std::pair<HeldOpen*, std::string>> expired_;  // with the held name
+  std::vector<Choice*> chosen_;                             // scratch of choose()
 };
 
 }  // namespace loader::server

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from loader._core import Server
     from loader.config import ServiceConfig
     from loader.engine.deployment import Deployment
+    from loader.engine.spec import EngineSpec
     from loader.engine.supervisor import Supervisor
 
 
@@ -45,21 +46,28 @@ class Announcement:
             zone=config.zone,
             weight=config.node_weight,
             is_tls=config.tls is not None,
-            engines=tuple(_engine(one, rows) for one in self._supervisor.serving.values() if one.is_ready),
+            engines=(
+                *(_engine(one, rows) for one in self._supervisor.serving.values() if one.is_ready),
+                *(_entry(one, one.config.slots * one.config.instances, 0) for one in self._supervisor.held),
+            ),
             metadata=config.metadata,
         )
 
 
 def _engine(deployment: Deployment, rows: list[dict[str, Any]]) -> EngineEntry:
-    config = deployment.spec.config
     mine = [row for row in rows if row["engine_id"] == deployment.id and row["state"] == "ready"]
     slots = sum(row["slots"] for row in mine)
+    return _entry(deployment.spec, slots, max(0, slots - sum(row["slots_used"] for row in mine)))
+
+
+def _entry(spec: EngineSpec, slots: int, slots_free: int) -> EngineEntry:
+    """One that is replaced in place is full: sessions for it wait here, those that find another node do not."""
     return EngineEntry(
-        deployment.spec.name,
-        deployment.spec.version,
-        weight=config.weight,
+        spec.name,
+        spec.version,
+        weight=spec.config.weight,
         slots=slots,
-        slots_free=max(0, slots - sum(row["slots_used"] for row in mine)),
-        capabilities=config.capabilities,
-        labels=config.labels,
+        slots_free=slots_free,
+        capabilities=spec.config.capabilities,
+        labels=spec.config.labels,
     )

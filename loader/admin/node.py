@@ -76,12 +76,14 @@ class LocalNode:
     def engine_states(self) -> dict[str, str]:
         """The state of each engine by name: of the version with the most weight where there are several."""
         by_weight = sorted(self._supervisor.serving.values(), key=lambda one: one.spec.config.weight)
-        return {one.spec.name: one.state for one in by_weight}
+        held = {one.name: "starting" for one in self._supervisor.held}
+        return held | {one.spec.name: one.state for one in by_weight}
 
     @property
     def readiness(self) -> Readiness:
-        is_ready = self._drain.is_serving and any(one.is_ready for one in self._supervisor.serving.values())
-        return Readiness(is_ready, self.engine_states)
+        # What is replaced in place takes sessions: they wait here.
+        takes_work = self._supervisor.held or any(one.is_ready for one in self._supervisor.serving.values())
+        return Readiness(self._drain.is_serving and bool(takes_work), self.engine_states)
 
     def metrics(self) -> bytes:
         """What /metrics answers."""

@@ -36,7 +36,8 @@ class Supervisor:
         self._leaving: dict[Deployment, asyncio.Task[None]] = {}
         self._memory_task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
-        self._held: set[str] = set()  # names whose new sessions wait
+        # Names whose new sessions wait, and what they led to before.
+        self._held: dict[str, list[EngineSpec]] = {}
         self.is_stopping = False  # nothing is started any more
 
     @property
@@ -48,6 +49,11 @@ class Supervisor:
     def serving(self) -> dict[DeploymentKey, Deployment]:
         """Those that get new sessions."""
         return {one.key: one for one in self._deployments if one.is_routed}
+
+    @property
+    def held(self) -> list[EngineSpec]:
+        """What is being replaced in place: new sessions for it wait here."""
+        return [spec for specs in self._held.values() for spec in specs]
 
     # ---- the first configuration
 
@@ -111,7 +117,10 @@ class Supervisor:
             self._core.apply(changes)
         except ValueError as error:  # nothing of it counts
             raise BadConfigError(f"the data plane refuses it: {error}") from None
-        self._held = set(holds)
+        self._held = {
+            name: self._held.get(name) or [one.spec for one in self.serving.values() if one.spec.name == name]
+            for name in holds
+        }
         for deployment, spec in live.items():
             deployment.adopt(spec)
         for one in self._deployments:

@@ -127,5 +127,48 @@ TEST_F(RouteTableTest, WhatIsHeldTooLongIsRefused) {
   table.leave(patient);
 }
 
+TEST_F(RouteTableTest, ASelectorWaitsForWhatIsHeldWhereNothingElseHasIt) {
+  table.set("a", {to(1, 100, {}, {{"type", "asr"}, {"language", "en"}})});
+  TargetView english;
+  english.selector = {{"language", "en"}};
+  TargetView german;
+  german.selector = {{"language", "de"}};
+  table.hold("a", 60'000'000'000);
+  table.hold("a", 60'000'000'000);  // again, with another name that is replaced
+  ASSERT_NE(table.held_name(english), nullptr);
+  EXPECT_EQ(*table.held_name(english), "a");
+  EXPECT_EQ(table.held_name(german), nullptr);
+  EXPECT_EQ(table.held_name({}), nullptr) << "who asks for nothing is told so at once";
+  table.set("b", {to(2, 100, {}, {{"language", "en"}})});
+  EXPECT_EQ(table.held_name(english), nullptr);
+  EXPECT_EQ(choose(english), 2u);
+}
+
+// Its refusal takes another one along, as the end of a connection does.
+struct Chain final : HeldOpen {
+  void on_released() override {}
+  void on_hold_refused(const ErrorReport&) override {
+    refusals++;
+    if (next != nullptr) table->leave(*next);
+  }
+  RouteTable* table = nullptr;
+  HeldOpen* next = nullptr;
+  int refusals = 0;
+};
+
+TEST_F(RouteTableTest, WhoLeavesWhileOthersAreRefusedIsNotCalled) {
+  Chain first, second;
+  first.table = second.table = &table;
+  first.next = &second;
+  table.hold("asr", 1'000'000);
+  EXPECT_TRUE(table.wait("asr", first, INT64_MAX));
+  EXPECT_TRUE(table.wait("asr", second, INT64_MAX));
+  Timer end([this] { loop.stop(); });
+  end.set(loop, EventLoop::clock_ns() + 50'000'000);
+  loop.run();
+  EXPECT_EQ(first.refusals, 1);
+  EXPECT_EQ(second.refusals, 0);
+}
+
 }  // namespace
 }  // namespace loader::server

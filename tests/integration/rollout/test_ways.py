@@ -6,8 +6,11 @@ import json
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,6 +19,8 @@ from running import END_S, Running, until
 from versioned import UPDATING
 from watching import alone, change, deployments, ended, open_at, put, rollouts, version_of, wait_for_step
 
+from loader.client import Client
+from loader.client.watching import NO_NODE_S
 from loader.v1 import loader_pb2
 
 Start = Callable[..., Running]
@@ -109,6 +114,33 @@ def test_two_engines_in_place_hold_both(start: Start, wrapper: Write, tmp_path: 
     for session in waiting:
         assert next(session.call).opened.engine_version == "2"
         session.end()
+
+
+def test_in_place_clients_of_a_registry_wait_too(start: Start, wrapper: Write, tmp_path: Path) -> None:
+    """The only node that has it stays announced, full and ready for work: who asks by name or by capability waits
+    longer than for what nobody has."""
+    gate = tmp_path / "gate"
+    registry = f"file:{tmp_path}/registry"
+    keys = IN_PLACE + "20000\n    capabilities: {type: asr}"
+    running = start(config(wrapper(), "1", keys, f"registry: {registry}"))
+    fault = {"at": "init", "gate": str(gate)}
+    with Client(registry) as client, ThreadPoolExecutor() as pool:
+
+        def opened(**which: Any) -> str:
+            with client.session(timeout_s=30, **which) as session:
+                return session.opened.engine_version
+
+        assert opened(target="echo") == "1"
+        put(running, config(wrapper(), "2", keys, f"registry: {registry}", fault=fault))
+        until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
+        until(lambda: [one.slots_free for one in client.nodes[0].engines] == [0], "it is told to be full")
+        with urllib.request.urlopen(f"http://{running.ready['http']}/readyz", timeout=10) as answer:
+            assert json.load(answer) == {"ready": True, "engines": {"echo": "starting"}}
+        waiting = [pool.submit(opened, target="echo"), pool.submit(opened, selector={"type": "asr"})]
+        done, _ = wait(waiting, timeout=NO_NODE_S + 1, return_when=FIRST_COMPLETED)
+        assert not done, done
+        gate.touch()
+        assert [one.result(30) for one in waiting] == ["2", "2"]
 
 
 # ---- beside the old
