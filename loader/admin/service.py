@@ -96,7 +96,7 @@ class AdminService:
             labels=spec.config.labels,
             capabilities=spec.config.capabilities,
             is_routed=deployment.is_routed,
-            closed=counted.get("closed", {}),
+            closed={reason: count for reason, count in counted.get("closed", {}).items() if count},
             open_sessions=int(counted.get("counters", {}).get("sessions_open", 0)),
         )
         status.description.CopyFrom(

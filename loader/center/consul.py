@@ -128,8 +128,8 @@ class ConsulCenter:
         if len(text) > MOST_BYTES:
             logger.warning("too big for the history", extra={"revision": revision.name, "bytes": len(text)})
             return
-        await self._link.call(lambda consul: consul.kv.put(key, text, cas=0))
-        await self._prune()
+        if await self._link.call(lambda consul: consul.kv.put(key, text, cas=0)):
+            await self._prune()
 
     async def close(self) -> None:
         """As Center.close."""

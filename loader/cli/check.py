@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -149,3 +149,17 @@ def _describe(title: str, manifest: Manifest, python: str, environment: Mapping[
     for part in ("inputs", "outputs", "parameters"):
         for entry in found.declaration.get(part, []):
             typer.echo(f"  {part[:-1]}: {json.dumps(entry, ensure_ascii=False)}")
+    if "aiges" in found.declaration:
+        _describe_aiges(found.declaration["aiges"])
+
+
+def _describe_aiges(said: Mapping[str, Any]) -> None:
+    typer.echo(
+        f"  an AIGES wrapper: {said['flavour']}, signatures of {said['era']}, "
+        f"results of sessions by {said['session_results']}"
+    )
+    for call in said["calls"].values():
+        typer.echo(f"    called as {call}")
+    for part in ("inputs", "outputs", "parameters"):
+        for entry in said.get(part, []):
+            typer.echo(f"    {part[:-1]}: {json.dumps(entry, ensure_ascii=False)}")

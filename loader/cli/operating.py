@@ -13,7 +13,7 @@ import typer
 from loader.cli.connection import DEFAULT_ADDRESS, credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from loader.errors import LoaderError
     from loader.operate.nodes import Nodes
@@ -160,6 +160,13 @@ def code_of(error: LoaderError) -> Exit:
         if isinstance(error, kind):
             return code
     return Exit.FAILED
+
+
+def told(errors: Sequence[LoaderError]) -> Exit:
+    """Says who of several has not answered; the exit code of an answer without them."""
+    for error in errors:
+        typer.echo(error.message, err=True)
+    return Exit.FAILED if errors else Exit.OK
 
 
 def author() -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.5
 COLUMNS = (
     "node",
+    "announced",
     "state",
     "revision",
     "serving",
@@ -34,10 +35,11 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow live, until Ctrl-C.")] = False,
     output: OutputForm = Output.TABLE,
 ) -> None:
-    """Show what every node says of the configuration: node, state, revision, what serves, duration, age, error.
+    """Show what every node said last of the configuration: state, revision, what serves, duration, age, error.
 
-    With --watch JSON and YAML are printed at each change. Exit codes: 0 all nodes serve what the center holds;
-    1 the center does not answer; 2 the command line is wrong; 8 some node does not, or none has said anything.
+    A node that is not announced in the registry drains, has ended, or is dead. With --watch JSON and YAML are printed
+    at each change. Exit codes: 0 all nodes serve what the center holds, where there is a registry all that are
+    announced; 1 the center does not answer; 2 the command line is wrong; 8 some node does not, or none is there.
     """
     place = where(center, config)
     run(_watch(place, output) if watch else _once(place, output))
@@ -45,13 +47,14 @@ def status(
 
 async def _once(place: Where, output: Output) -> int:
     async with place.site() as site:
-        found = await look(site)
+        found = await look(place, site)
     if output is Output.TABLE:
         console().print(_table(found))
     else:
         show(found, output)
-    is_good = found["nodes"] and all(
-        one["state"] == "applied" and one["serving"] == found["revision"] for one in found["nodes"]
+    counted = [one for one in found["nodes"] if one["is_announced"] is not False]
+    is_good = counted and all(
+        one["state"] == "applied" and one["serving"] == found["revision"] for one in counted
     )
     return Exit.OK if is_good else Exit.NOT_APPLIED
 
@@ -69,7 +72,7 @@ async def _watch(place: Where, output: Output) -> int:
         try:
             while True:
                 try:
-                    found = await look(site)
+                    found = await look(place, site)
                 except CenterUnreachableError as error:
                     found = {"center": site.center.url, "revision": "", "error": error.message, "nodes": []}
                 if live:
@@ -83,8 +86,8 @@ async def _watch(place: Where, output: Output) -> int:
                 live.stop()
 
 
-async def look(site: Site) -> dict[str, Any]:
-    """The center's revision and what each node said last."""
+async def look(place: Where, site: Site) -> dict[str, Any]:
+    """The center's revision, what each node said last, and whether it is announced; None: nobody knows."""
     from loader.errors import BadConfigError
 
     error = ""
@@ -92,9 +95,11 @@ async def look(site: Site) -> dict[str, Any]:
         revision = (await site.load_some()).name
     except BadConfigError as failure:
         revision, error = "", failure.message
+    announced = await _announced(place, site)
     nodes = [
         {
             "node": one.node,
+            "is_announced": None if announced is None else one.node in announced,
             "state": one.state.value,
             "revision": one.revision,
             "serving": one.serving,
@@ -107,11 +112,26 @@ async def look(site: Site) -> dict[str, Any]:
     return {"center": site.center.url, "revision": revision, "error": error, "nodes": nodes}
 
 
+async def _announced(place: Where, site: Site) -> set[str] | None:
+    from loader.errors import RegistryUnreachableError
+
+    try:
+        async with place.nodes(site) as nodes:
+            return {one.node for one in await nodes.registry.nodes()} if nodes.registry else None
+    except RegistryUnreachableError:
+        return None
+
+
 def _table(found: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    rows = [one | {"took": span(one["duration_s"]), "age": age(one["time_s"])} for one in found["nodes"]]
+    rows = [
+        one
+        | {"took": span(one["duration_s"]), "age": age(one["time_s"])}
+        | {"announced": {None: "?", False: "no", True: "yes"}[one["is_announced"]]}
+        for one in found["nodes"]
+    ]
     head = Text.assemble((found["center"], "bold"), f" holds revision {found['revision'] or 'nothing'}")
     parts: list[RenderableType] = [head]
     if found["error"]:

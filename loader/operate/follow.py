@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.2
 WAITING = (AckState.APPLYING, AckState.STALE)
+NOBODY = ("any loader",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Outcome:
             return f"revision {self.newer} came instead of {self.revision}: somebody else changed the configuration"
         if self.failed:
             return "; ".join(f"{one.node}: {one.state.value}: {one.error}" for one in self.failed)
+        if self.missing == NOBODY:
+            return "no loader is announced, and none has ever said anything: nobody serves it yet"
         if self.missing:
             return f"no word of {', '.join(self.missing)} in time: see `loader status` and their logs"
         return ""
@@ -71,7 +74,9 @@ async def follow(
     tell: Callable[[list[Acknowledgement]], None],
 ) -> Outcome:
     """Waits until every node of `names` has settled on `revision`; `tell` hears of each look. Never raises for a
-    center that is away for a while."""
+    center that is away for a while. Where there is no node, there is nobody to wait for, and it serves nowhere."""
+    if not names:
+        return Outcome(revision, (), NOBODY)
     loop = asyncio.get_running_loop()
     end_s = loop.time() + limit_s
     settled: dict[str, Acknowledgement] = {}

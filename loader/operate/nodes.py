@@ -87,6 +87,25 @@ class Nodes:
         answers = await asyncio.gather(*(self.call(node, method, request) for node in nodes))
         return list(zip(nodes, answers, strict=True))
 
+    async def answering(self, method: str, request: Any) -> tuple[list[tuple[Node, Any]], list[NodeError]]:
+        """The answers of those that give one, and why the others do not.
+
+        Raises: as all(); NodeError where none does.
+        """
+
+        async def ask(node: Node) -> tuple[Node, Any] | NodeError:
+            try:
+                return node, await self.call(node, method, request)
+            except NodeError as error:
+                return error
+
+        said = await asyncio.gather(*(ask(node) for node in await self.all()))
+        answers = [one for one in said if not isinstance(one, NodeError)]
+        errors = [one for one in said if isinstance(one, NodeError)]
+        if not answers:
+            raise errors[0]
+        return answers, errors
+
     async def stream(self, node: Node, method: str, request: Any) -> AsyncGenerator[Any, None]:
         """The answers of a streaming method, until it ends. Raises: NodeError."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loader.cli.connection import Authority, ClientCertificate, ClientKey
-from loader.cli.operating import Addresses, CenterUrl, ConfigFile, Exit, Where, run, where
+from loader.cli.operating import Addresses, CenterUrl, ConfigFile, Where, run, told, where
 from loader.cli.output import Column, Output, OutputForm, show_rows
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def engines(
 ) -> None:
     """List the versions of all engines on every loader, with what is open and how sessions ended.
 
-    Exit codes: 0 listed; 1 a loader or the registry does not answer; 2 the command line is wrong.
+    Exit codes: 0 listed; 1 a loader does not answer, of which the others are listed, or the registry; 2 the command
+    line is wrong.
     """
     place = where(center, config, address, ca, certificate, key)
     run(_list(place, engine_rows, ENGINE_COLUMNS, output))
@@ -62,9 +63,9 @@ async def _list(
     from loader.v1 import admin_pb2
 
     async with place.nodes() as nodes:
-        answers = await nodes.each("ListEngines", admin_pb2.ListEnginesRequest())
+        answers, errors = await nodes.answering("ListEngines", admin_pb2.ListEnginesRequest())
     show_rows([row for _, answer in answers for row in rows(answer)], columns, output)
-    return Exit.OK
+    return told(errors)
 
 
 def engine_rows(answer: Any) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from loader.cli.connection import Authority, ClientCertificate, ClientKey
-from loader.cli.operating import Addresses, CenterUrl, ConfigFile, Exit, Where, run, where
+from loader.cli.operating import Addresses, CenterUrl, ConfigFile, Exit, Where, run, told, where
 from loader.cli.output import Output, OutputForm, show
 
 
@@ -24,7 +24,7 @@ def kill(
 ) -> None:
     """End a session on whichever loader has it, with reason `kicked`.
 
-    Exit codes: 0 it is ended; 1 no loader has it, or one does not answer; 2 the command line is wrong.
+    Exit codes: 0 it is ended; 1 no loader that answers has it; 2 the command line is wrong.
     """
     run(_kill(where(center, config, address, ca, certificate, key), session, message, output))
 
@@ -33,7 +33,7 @@ async def _kill(place: Where, session: str, message: str, output: Output) -> int
     from loader.v1 import admin_pb2
 
     async with place.nodes() as nodes:
-        answers = await nodes.each("ListSessions", admin_pb2.ListSessionsRequest())
+        answers, errors = await nodes.answering("ListSessions", admin_pb2.ListSessionsRequest())
         found = [
             node for node, answer in answers if any(one.session_id == session for one in answer.sessions)
         ]
@@ -42,6 +42,7 @@ async def _kill(place: Where, session: str, message: str, output: Output) -> int
             typer.echo(
                 f"session {session} is open on none of {asked}: `loader ctl sessions` lists them", err=True
             )
+            told(errors)
             return Exit.FAILED
         request = admin_pb2.KillSessionRequest(session_id=session, message=message)
         await nodes.call(found[0], "KillSession", request)

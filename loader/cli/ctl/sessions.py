@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from loader.cli.connection import Authority, ClientCertificate, ClientKey
-from loader.cli.operating import Addresses, CenterUrl, ConfigFile, Exit, Where, run, where
+from loader.cli.operating import Addresses, CenterUrl, ConfigFile, Where, run, told, where
 from loader.cli.output import Column, Output, OutputForm, show_rows
 
 COLUMNS = (
@@ -28,7 +28,7 @@ def sessions(
 ) -> None:
     """List open sessions, oldest first on each loader.
 
-    Exit codes: 0 listed; 1 a loader or the registry does not answer; 2 the command line is wrong.
+    Exit codes: as `engines`.
     """
     run(_sessions(where(center, config, address, ca, certificate, key), engine, output))
 
@@ -37,7 +37,7 @@ async def _sessions(place: Where, engine: str, output: Output) -> int:
     from loader.v1 import admin_pb2
 
     async with place.nodes() as nodes:
-        answers = await nodes.each("ListSessions", admin_pb2.ListSessionsRequest(engine=engine))
+        answers, errors = await nodes.answering("ListSessions", admin_pb2.ListSessionsRequest(engine=engine))
     rows = [
         {
             "node": node.name,
@@ -52,4 +52,4 @@ async def _sessions(place: Where, engine: str, output: Output) -> int:
         for one in answer.sessions
     ]
     show_rows(rows, COLUMNS, output)
-    return Exit.OK
+    return told(errors)

@@ -13,6 +13,8 @@ from services import LIMIT_S, PROGRAM, Service, answer, ctl, until
 from loader.client import Client
 from loader.errors import KickedError, LoaderError
 
+NOBODY = "127.0.0.1:1"  # refuses connections
+
 # ---- the configuration
 
 
@@ -171,6 +173,35 @@ def test_apply_gives_up_waiting_in_time(service: Service, tmp_path: Path) -> Non
         assert "no word of a in time" in done.stderr
 
 
+def test_apply_without_a_loader_does_not_say_that_it_serves(service: Service, tmp_path: Path) -> None:
+    """Exit code 9: it is put, and nobody is there to take it."""
+    wanted = tmp_path / "next.yaml"
+    wanted.write_text(service.text().replace("slots: 8", "slots: 9"))
+    done = ctl("ctl", "apply", wanted, "--yes", "--wait", *service.where)
+    assert done.returncode == 9, done.stdout + done.stderr
+    assert "no loader is announced" in done.stderr
+    assert service.held() == wanted.read_text()
+
+
+def test_a_node_that_has_ended_does_not_spoil_the_status(service: Service) -> None:
+    """What it said last is shown. With a registry only those that are announced count."""
+    with service.loaders("a", "b"):
+        done = ctl("ctl", "drain", service.addresses["b"], "--end", "--wait")
+        assert done.returncode == 0, done.stderr
+        revision = service.put(service.text().replace("slots: 8", "slots: 9"))
+
+        def rows() -> dict[str, dict[str, object]]:
+            done = ctl("status", *service.where, "--output", "json")
+            found = {one["node"]: one for one in json.loads(done.stdout)["nodes"]}
+            return found if found["a"]["serving"] == revision else {}
+
+        found = until(rows, "a serves it")
+        assert found["b"]["serving"] != revision
+        announced = {name: one["is_announced"] for name, one in found.items()}
+        assert announced == ({"a": True, "b": False} if service.has_registry else {"a": None, "b": None})
+        assert ctl("status", *service.where).returncode == (0 if service.has_registry else 8)
+
+
 def test_status_is_followed_live(service: Service) -> None:
     """A JSON line at each change, until the signal."""
     with service.loaders("a"):
@@ -211,6 +242,26 @@ def test_sessions_are_listed_and_killed_with_a_message(service: Service) -> None
         with pytest.raises(KickedError, match="go home"):
             next(results)
         assert ctl("ctl", "kill", name, *service.nodes).returncode == 1
+
+
+def test_a_loader_that_does_not_answer_hides_no_other(service: Service) -> None:
+    """Those that answer are listed, and their sessions can be ended; exit code 1 and a line name the one that does
+    not."""
+    with service.loaders("a"), Client(service.addresses["a"]) as client, client.session("echo") as session:
+        both = ("--address", service.addresses["a"], "--address", NOBODY)
+        for command, node in (
+            (("engines",), "a"),
+            (("instances",), "a"),
+            (("sessions",), service.addresses["a"]),
+        ):
+            done = ctl("ctl", *command, *both, "--output", "json")
+            assert done.returncode == 1, done.stderr
+            assert {one["node"] for one in json.loads(done.stdout)} == {node}
+            assert NOBODY in done.stderr
+        done = ctl("ctl", "kill", session.opened.session_id, *both)
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(KickedError):
+            list(session.results())
 
 
 def test_a_drained_node_takes_no_work_until_it_is_undrained(service: Service) -> None:
