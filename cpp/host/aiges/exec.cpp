@@ -144,6 +144,9 @@ loader_status_t exec_calling_back(const std::shared_ptr<Instance>& instance, loa
 loader_status_t exec(const std::shared_ptr<Instance>& instance, loader_handle_t call,
                      const loader_open_t& open, const loader_frame_t& request,
                      loader_error_t& error) {
+  // AIGES never calls with an empty list, and libraries do not look.
+  if (request.item_count == 0)
+    throw std::invalid_argument("the request has no item: an AIGES library needs at least one");
   Opening opening = instance->opening(open);
   Arguments arguments;
   add_request(arguments, request);

@@ -92,7 +92,7 @@ loader_status_t Stream::write(loader_handle_t call, const loader_frame_t& frame,
   {
     std::lock_guard lock(mutex_);
     if (failure_) return tell(failure_, error);
-    if (is_finished()) return LOADER_OK;
+    if (is_finished() || frame.item_count == 0) return LOADER_OK;
   }
   Arguments arguments;
   add_items(arguments, frame);

@@ -40,8 +40,13 @@ loader_status_t guarded(loader_error_t* error, Call&& call) noexcept {
   return tell(failure, *error);
 }
 
-// What is missing and does no harm until somebody wonders.
-void log_notes(const Instance& instance, const Symbols& symbols) {
+// Who it is, and what is missing and does no harm until somebody wonders.
+void log_facts(const Instance& instance, const AigesLibrary& library) {
+  const loader_wrapper_t& table = library.table();
+  instance.log(0, LOADER_LOG_INFO,
+               std::string("AIGES library ") + table.name + ", version " + table.version +
+                   (instance.settings().is_async ? ", results by callback" : ", results are read"));
+  const Symbols& symbols = library.symbols();
   for (const std::string& symbol : symbols.mangled())
     instance.log(0, LOADER_LOG_WARNING,
                  symbol + " is exported as " + symbols.mangled_name(symbol) +
@@ -79,7 +84,7 @@ loader_status_t init(const loader_host_t* host, const loader_config_t* config, v
         kInitFailed, [&] { return library.functions().init(arguments.pairs(values.pairs)); });
     if (failure) return tell(failure, *error);
     ask_version(library, **made);
-    log_notes(**made, library.symbols());
+    log_facts(**made, library);
     *instance = made.release();
     return LOADER_OK;
   });

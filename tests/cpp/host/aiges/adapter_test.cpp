@@ -125,6 +125,19 @@ TEST(AigesExec, InputMayBeChangedInPlace) {
   EXPECT_TRUE(served.result().items.at(0).data == large);
 }
 
+// Libraries do not expect an empty list: a call without items is refused, such a frame is nothing.
+TEST(AigesExec, AnEmptyListNeverReachesTheLibrary) {
+  Served served;
+  const Answer answer = served.exec("echo", {});
+  EXPECT_EQ(answer.status, LOADER_ERROR_INVALID_INPUT);
+  EXPECT_EQ(answer.text, "the request has no item: an AIGES library needs at least one");
+  served.open("write_fails");
+  served.loader.write(served.handle, {});
+  EXPECT_EQ(served.written().status, LOADER_OK);
+  EXPECT_EQ(served.ended().status, LOADER_OK);
+  served.close();
+}
+
 // Parameters are text, and `sid` is always among them.
 TEST(AigesExec, ParametersAreText) {
   Served served;
