@@ -37,7 +37,7 @@ class Metaclass(type):
 class WrapperBase(metaclass=Metaclass):
     """Derive `Wrapper` from it."""
 
-    serviceId: ClassVar[Any] = ""  # noqa: N815  a published name
+    serviceId: ClassVar[Any] = ""
     version: ClassVar[Any] = ""
     config: Any = {}  # noqa: RUF012  what run() passes to wrapperInit: a published name
 
@@ -61,57 +61,57 @@ class WrapperBase(metaclass=Metaclass):
 
     # ---- what an author may define; the adapter calls only what was
 
-    def wrapperInit(self, config: Any) -> int:  # noqa: N802, ARG002  published names, here and below
+    def wrapperInit(self, config: Any) -> int:  # noqa: ARG002  published names, here and below
         """Loads what the engine needs."""
         return 0
 
-    def wrapperFini(self) -> int:  # noqa: N802
+    def wrapperFini(self) -> int:
         """Frees it."""
         return 0
 
-    def wrapperLoadRes(self, reqData: Any, resId: Any) -> int:  # noqa: N802, N803, ARG002
+    def wrapperLoadRes(self, reqData: Any, resId: Any) -> int:  # noqa: ARG002
         """Takes a personal resource."""
         return 0
 
-    def wrapperUnloadRes(self, resId: Any) -> int:  # noqa: N802, N803, ARG002
+    def wrapperUnloadRes(self, resId: Any) -> int:  # noqa: ARG002
         """Drops it."""
         return 0
 
-    def wrapperOnceExec(self, params: Any, reqData: Any, usrTag: str = "", persId: Any = 0) -> Response:  # noqa: N802, N803
+    def wrapperOnceExec(self, params: Any, reqData: Any, usrTag: str = "", persId: Any = 0) -> Response:
         """One request, one response."""
         raise NotImplementedError("define wrapperOnceExec(self, params, reqData, usrTag, persId)")
 
-    def wrapperOnceExecAsync(self, params: Any, reqData: Any, sid: str, persId: Any = 0) -> int:  # noqa: N802, N803
+    def wrapperOnceExecAsync(self, params: Any, reqData: Any, sid: str, persId: Any = 0) -> int:
         """The same, with the response by callback."""
         raise NotImplementedError("define wrapperOnceExecAsync(self, params, reqData, sid, persId)")
 
-    def wrapperError(self, ret: int) -> str:  # noqa: N802, ARG002
+    def wrapperError(self, ret: int) -> str:  # noqa: ARG002
         """The text of an error code."""
         return ""
 
-    def wrapperCreate(  # noqa: N802
+    def wrapperCreate(
         self,
         params: Any,  # noqa: ARG002
         sid: str,  # noqa: ARG002
-        persId: Any = 0,  # noqa: N803, ARG002
-        usrTag: str = "",  # noqa: N803, ARG002
+        persId: Any = 0,  # noqa: ARG002
+        usrTag: str = "",  # noqa: ARG002
     ) -> SessionCreateResponse | None:
         """Opens a session."""
         return None
 
-    def wrapperWrite(self, handle: str, datas: Any) -> int:  # noqa: N802, ARG002
+    def wrapperWrite(self, handle: str, datas: Any) -> int:  # noqa: ARG002
         """One package of input."""
         return 0
 
-    def wrapperRead(self, handle: str) -> Any:  # noqa: N802, ARG002
+    def wrapperRead(self, handle: str) -> Any:  # noqa: ARG002
         """What there is of results."""
         return []
 
-    def wrapperDestroy(self, handle: str) -> int:  # noqa: N802, ARG002
+    def wrapperDestroy(self, handle: str) -> int:  # noqa: ARG002
         """Ends a session."""
         return 0
 
-    def wrapperTestFunc(self, data: Any, respData: Any) -> None:  # noqa: N802, N803
+    def wrapperTestFunc(self, data: Any, respData: Any) -> None:
         """Nothing: it has to exist."""
 
     # ---- for its author, without a server

@@ -188,8 +188,12 @@ class _Plan:
         own = FUNCTION_LAYOUTS.get(self._method)
         if is_function and own is not None:
             return own
-        newest = LAYOUTS[self._method][0]
-        return next((one for one in LAYOUTS[self._method] if len(one) >= count), newest)
+        return max(LAYOUTS[self._method], key=lambda one: (self._agreeing(one), len(one) >= count))
+
+    def _agreeing(self, layout: Roles) -> int:
+        """Places whose parameter's name says what that layout has there."""
+        named = [role_of(self._method, one.name) for one in self._places]
+        return sum(one is other for one, other in zip(named, layout, strict=False))
 
     def _named_roles(self) -> dict[str, Role]:
         roles: dict[str, Role] = {}

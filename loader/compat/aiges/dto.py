@@ -25,7 +25,7 @@ def _plain(value: Any) -> Any:
 class _Shown:
     """Says what it holds."""
 
-    def toJSON(self) -> str:  # noqa: N802  a published name
+    def toJSON(self) -> str:
         """What it holds, as JSON; bytes as text."""
         return json.dumps(self, default=_plain, sort_keys=True, indent=4, ensure_ascii=False)
 
@@ -114,11 +114,11 @@ class ResponseData(_Node):
         elif length:
             self.len = length
 
-    def setDataType(self, type: int) -> None:  # noqa: N802, A002  published names
+    def setDataType(self, type: int) -> None:  # noqa: A002  published names
         """Sets the kind of data: 0 text, 1 audio, 2 image, 3 video."""
         self.type = type
 
-    def setData(self, data: Any) -> None:  # noqa: N802  a published name
+    def setData(self, data: Any) -> None:
         """Sets the data and its length."""
         self.data = data
         self._len = None
@@ -134,12 +134,12 @@ class _Coded(_Shown):
     error_code: Any
 
     @property
-    def errCode(self) -> Any:  # noqa: N802  a published name
+    def errCode(self) -> Any:
         """error_code."""
         return self.error_code
 
     @errCode.setter
-    def errCode(self, code: Any) -> None:  # noqa: N802
+    def errCode(self, code: Any) -> None:
         self.error_code = code
 
     @property

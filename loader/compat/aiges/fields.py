@@ -160,8 +160,8 @@ class StringParamField(ParamField):
     def __init__(
         self,
         key: str,
-        minLength: int = 0,  # noqa: N803  published names, here and below
-        maxLength: int = 1024,  # noqa: N803
+        minLength: int = 0,
+        maxLength: int = 1024,
         enums: Any = (),
         required: bool = False,
         value: Any = "",

@@ -20,13 +20,18 @@ OURS: Final = "ours"
 
 def make_importable() -> None:
     """Once is enough; again does nothing. Raises: ValueError for an unknown choice."""
-    first = [SHIMS / "embed"] if prefers_installed() else [SHIMS / "embed", SHIMS / "sdk"]
-    for folder in map(str, first):
+    *first, last = search_path()
+    for folder in first:
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    last = str(SHIMS / "fallback")  # names that could be somebody's own
-    if last not in sys.path:
+    if last not in sys.path:  # names that could be somebody's own
         sys.path.append(last)
+
+
+def search_path() -> list[str]:
+    """The folders, in the order in which they are searched. Raises: ValueError for an unknown choice."""
+    names = ["embed", "fallback"] if prefers_installed() else ["embed", "sdk", "fallback"]
+    return [str(SHIMS / name) for name in names]
 
 
 def prefers_installed() -> bool:

@@ -21,14 +21,14 @@ if not log.handlers:  # in the host the loader takes it
     log.setLevel(logging.INFO)
 
 
-def getLogger(fmt: Any = "", level: Any = logging.INFO, name: str | None = None) -> logging.Logger:  # noqa: N802, ARG001
+def getLogger(fmt: Any = "", level: Any = logging.INFO, name: str | None = None) -> logging.Logger:  # noqa: ARG001
     """A logger of that level, whose lines go where all do."""
     found = logging.getLogger(name)
     found.setLevel(level)
     return found
 
 
-def getFileLogger(fmt: Any = "", level: Any = logging.INFO, name: str = "wrapper") -> logging.Logger:  # noqa: N802
+def getFileLogger(fmt: Any = "", level: Any = logging.INFO, name: str = "wrapper") -> logging.Logger:
     """A logger that writes to a file too: /log/app/NAME.log, else below the folder for temporary files."""
     found = logging.getLogger(name)
     found.setLevel(level)

@@ -45,6 +45,12 @@ class Outbox:
         """Ends the call after everything that was posted."""
         self._add(Finish(error))
 
+    @property
+    def is_empty(self) -> bool:
+        """Everything has left."""
+        with self._changed:
+            return not self._waiting and not self._is_lent
+
     def wait_for_room(self, limit_s: float) -> bool:
         """Waits while more than may be left here has not been taken. False: the limit has passed."""
         with self._changed:

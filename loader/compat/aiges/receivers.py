@@ -82,7 +82,7 @@ def callback(response: Any, *names: Any, **named: Any) -> int:
         return REFUSED
 
 
-def callback_metric(usrTag: Any = "", key: Any = "", count: Any = 0) -> int:  # noqa: N803  published names
+def callback_metric(usrTag: Any = "", key: Any = "", count: Any = 0) -> int:
     """Adds to a usage counter of the session of that usrTag or sid."""
     try:
         receiver = RECEIVERS.find(usrTag)
@@ -95,7 +95,7 @@ def callback_metric(usrTag: Any = "", key: Any = "", count: Any = 0) -> int:  # 
     return 0
 
 
-def callback_trace(usrTag: Any = "", key: Any = "", value: Any = "") -> int:  # noqa: N803  published names
+def callback_trace(usrTag: Any = "", key: Any = "", value: Any = "") -> int:
     """Adds a key and value to the trace of the session of that usrTag or sid."""
     try:
         receiver = RECEIVERS.find(usrTag)

@@ -114,8 +114,10 @@ class AigesSession(Metered, Session):
         with self._changed:
             if self._failure is not None:
                 raise self._failure
-            if self._is_finished() or not self._inputs:
+            if not self._inputs and not self._is_final:
                 return None
+            if self._is_finished():
+                return self._emptied()
             is_input_over = self._is_input_over
         if is_input_over:
             return self._until_final() if self._is_async else None
@@ -255,8 +257,15 @@ class AigesSession(Metered, Session):
             if self._failure is not None:
                 raise self._failure
             if self._is_final or self._is_cancelled:
-                return None
+                return self._emptied()
             self._is_waited_for = True
+        return PENDING
+
+    def _emptied(self) -> object:
+        """Nothing comes any more: the call ends behind what is still on its way."""
+        if self._is_cancelled or self._outbox.is_empty:
+            return None
+        self._outbox.finish(None)
         return PENDING
 
     def _set_final(self, failure: Error | None) -> None:

@@ -37,7 +37,7 @@ class StreamHandleThread(threading.Thread):
         self.out_q = out_q
         self.is_stopping = False
 
-    def setDaemon(self, daemonic: bool) -> None:  # noqa: N802  a name that Python deprecates
+    def setDaemon(self, daemonic: bool) -> None:
         """Sets whether the process waits for it; the host never does."""
         self.daemon = daemonic
 
@@ -86,7 +86,7 @@ class WorkerThread(threading.Thread):
         """What results are given to, with the sid."""
         self.callback_fn = callback
 
-    def setStreamHandleThreadClass(self, cls: Any) -> None:  # noqa: N802  a published name
+    def setStreamHandleThreadClass(self, cls: Any) -> None:
         """The class that works."""
         self.StreamHandleThreadClass = cls
 
@@ -142,7 +142,7 @@ class Pool:
 class ThreadPool(Pool):
     """Worker threads."""
 
-    def __init__(self, reqDataThreadCls: Any, processs_no: Any = 0, nums: int = 10) -> None:  # noqa: N803
+    def __init__(self, reqDataThreadCls: Any, processs_no: Any = 0, nums: int = 10) -> None:
         super().__init__()
         for number in range(int(nums)):
             handle = f"Process-{processs_no}-Thread-{number}"
@@ -154,7 +154,7 @@ class ThreadPool(Pool):
 class ProcessThreadPool(ThreadPool):
     """Was meant to be processes and never was: threads."""
 
-    def __init__(self, reqWorkerHandleCls: Any, procs: int = 2, threads_per_cpu: int = 5) -> None:  # noqa: N803
+    def __init__(self, reqWorkerHandleCls: Any, procs: int = 2, threads_per_cpu: int = 5) -> None:
         super().__init__(reqWorkerHandleCls, 0, int(procs) * int(threads_per_cpu))
 
 
@@ -172,7 +172,7 @@ class SessionManager:
         """Keeps the configuration."""
         self.wrapperConfig = config or {}
 
-    def init_handle_pool(self, mode: str, nums: Any, ReqThreadCls: Any) -> None:  # noqa: N803, ARG002
+    def init_handle_pool(self, mode: str, nums: Any, ReqThreadCls: Any) -> None:  # noqa: ARG002
         """Starts that many workers."""
         self.handle_pool = ThreadPool(ReqThreadCls, 0, int(nums))
         self.initialized = True

@@ -20,7 +20,7 @@ class InferClass:
         """The output of one request, and whether it was the last."""
         raise NotImplementedError("define predict(self, req)")
 
-    def setHandle(self, hdl: Any) -> None:  # noqa: N802  a published name
+    def setHandle(self, hdl: Any) -> None:
         """Whose request comes next."""
         self.handle = hdl
 
@@ -58,7 +58,7 @@ class Worker(threading.Thread):
         """What results are given to."""
         self.callback_fn = cb
 
-    def setHandle(self, hdl: Any) -> None:  # noqa: N802  a published name
+    def setHandle(self, hdl: Any) -> None:
         """Whose request comes next."""
         self.infer_class.setHandle(hdl)
 
