@@ -114,6 +114,10 @@ class WrapperBase(metaclass=Metaclass):
     def wrapperTestFunc(self, data: Any, respData: Any) -> None:
         """Nothing: it has to exist."""
 
+    def response_err(self, code: int) -> Response:
+        """A response with an error code: some wrappers ask themselves for it."""
+        return Response().response_err(code)
+
     # ---- for its author, without a server
 
     def run(self, stream: bool = False) -> Any:

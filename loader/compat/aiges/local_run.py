@@ -5,7 +5,6 @@ Calls the wrapper as the host does, through the same bindings; knows no host.
 
 from __future__ import annotations
 
-import logging
 import queue
 import sys
 from types import ModuleType
@@ -14,9 +13,10 @@ from typing import Any, Final
 from loader.compat.aiges import constants, convert
 from loader.compat.aiges.binding import Role
 from loader.compat.aiges.dto import DataListCls
+from loader.compat.aiges.logs import getLogger
 from loader.compat.aiges.receivers import RECEIVERS
 
-logger = logging.getLogger("aiges")
+logger = getLogger(name="aiges")
 
 TAG: Final = "test-111111"
 RESULT_LIMIT_S: Final = 60.0
@@ -46,7 +46,6 @@ class _Runner:
     def __init__(self, wrapper: Any) -> None:
         from loader.compat.aiges.author import find_author
 
-        _show_log()
         author = find_author(_module_of(type(wrapper)))
         if author is None:
             raise TypeError(f"{type(wrapper).__name__} defines neither wrapperOnceExec nor wrapperCreate")
@@ -180,11 +179,6 @@ def _wrongs_of(node: convert.Node, accepts: dict[str, int]) -> list[str]:
     if node.key in accepts and node.kind != accepts[node.key]:
         wrongs.append(f"the type of {node.key} is {node.kind}, declared is {accepts[node.key]}")
     return wrongs
-
-
-def _show_log() -> None:
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 
 
 def _say(text: str) -> None:

@@ -14,11 +14,8 @@ FORMAT = "%(asctime)s - %(name)s:%(funcName)s:%(lineno)s - %(levelname)s:  %(mes
 FOLDERS = (Path("/log/app"), Path(tempfile.gettempdir()) / "log" / "app")
 
 log = logging.getLogger()
-if not log.handlers:  # in the host the loader takes it
-    _console = logging.StreamHandler(sys.stdout)
-    _console.setFormatter(logging.Formatter(FORMAT))
-    log.addHandler(_console)
-    log.setLevel(logging.INFO)
+if "loader.host.driver" not in sys.modules:  # there the loader takes every line
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
 
 
 def getLogger(fmt: Any = "", level: Any = logging.INFO, name: str | None = None) -> logging.Logger:  # noqa: ARG001

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from loader.compat.aiges import convert, receivers
+from loader.compat.aiges import convert, logs, receivers
 from loader.compat.aiges.dto import DataListCls, DataListNode, Response, ResponseData, SessionCreateResponse
 from loader.compat.aiges.fields import BooleanParamField, ImageBodyField, NumberParamField, StringBodyField
 from loader.compat.aiges.opening import Resources
@@ -164,3 +166,19 @@ def test_fields_take_what_every_version_took() -> None:
     assert StringBodyField("k", "str").test_value == b"str"
     assert StringBodyField("k", b"bytes", True).test_value == b"Ynl0ZXM="
     assert Declared.requestCls.i.test_value
+
+
+def test_a_log_file_goes_where_it_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be made is no reason to fail: the next one, else no file."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(logs, "FOLDERS", (tmp_path / "file" / "app", tmp_path / "app"))
+    logger = logs.getFileLogger(level=logging.DEBUG, name="trap")
+    try:
+        logger.debug("to the second")
+        assert "to the second" in (tmp_path / "app" / "trap.log").read_text()
+        assert logs.getFileLogger(name="trap").handlers == logger.handlers
+    finally:
+        for handler in logger.handlers:
+            handler.close()
+    monkeypatch.setattr(logs, "FOLDERS", (tmp_path / "file" / "app",))
+    assert logs.getFileLogger(name="trap-2").handlers == []

@@ -1,0 +1,1 @@
+"""What wrappers of the first generation import for logging."""

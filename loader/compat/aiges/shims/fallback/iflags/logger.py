@@ -1,0 +1,3 @@
+"""Logging."""
+
+from flags.logger import *  # noqa: F403
