@@ -23,10 +23,10 @@ Write = Callable[..., Path]
 STEPS = ["init", "warm_up", "health"]
 
 
-def config(wrapper: Path, version: str, **fault: object) -> str:
+def config(wrapper: Path, version: str, keys: str = "", **fault: object) -> str:
     inner = json.dumps({"says": version, "fault": fault})
     # Two engines: never one of the one and one of the other.
-    one = f"{{wrapper: {wrapper}, version: '{version}', config: {inner}}}"
+    one = f"{{wrapper: {wrapper}, version: '{version}', config: {inner}, {keys}}}"
     other = f"{{wrapper: {wrapper}, version: '{version}', config: {{says: '{version}'}}}}"
     return f"engines:\n  other: {other}\n  echo: {one}\n"
 
@@ -48,17 +48,18 @@ def kill(running: Running) -> None:
     until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), "no host is left")
 
 
-@pytest.mark.parametrize("step", [*STEPS, "drain"])
+@pytest.mark.parametrize("step", [*STEPS, "drain", "in_place"])
 def test_a_loader_that_is_killed_is_old_or_new(
     step: str, start: Start, wrapper: Write, place: Place, tmp_path: Path
 ) -> None:
     """And says which, for both engines."""
     gate = tmp_path / "gate"
-    place.publish(config(wrapper(), "1"))
+    keys = "replace: in_place, drain_timeout_s: 0" if step == "in_place" else ""
+    place.publish(config(wrapper(), "1", keys))
     running = start(place.bootstrap)
     until(lambda: place.acknowledgement().get("state") == "applied", "the first one is told")
     held = running.open_session("echo")  # keeps the old one draining
-    place.publish(config(wrapper(), "2", at=step, gate=str(gate)))
+    place.publish(config(wrapper(), "2", keys, at="init" if keys else step, gate=str(gate)))
     if step == "drain":
         until(
             lambda: place.acknowledgement().get("serving") != rollouts(running)[-1].revision, "it is applied"
@@ -66,6 +67,8 @@ def test_a_loader_that_is_killed_is_old_or_new(
         assert len(deployments(running)) == 2
     else:
         until(lambda: (tmp_path / "gate.reached").exists(), f"it is at {step}")
+    if keys:
+        assert {one.description.name for one in engines(running) if one.is_routed} == {"other"}
     kill(running)
     held.call.cancel()
     gate.touch()
