@@ -30,7 +30,8 @@ class _Shown:
         return json.dumps(self, default=_plain, sort_keys=True, indent=4, ensure_ascii=False)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r:.60}' for k, v in vars(self).items())})"
+        said = ", ".join(f"{name}={one!r:.60}" for name, one in vars(self).items() if name != "_len")
+        return f"{type(self).__name__}({said})"
 
 
 class _Node(_Shown):
