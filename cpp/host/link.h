@@ -37,7 +37,11 @@ class Link : public channel::RecordSink, public std::enable_shared_from_this<Lin
   uint32_t shard() const { return shard_; }
   pollfd wants() const;
   // The leader's. kClosed and kFault: the channel is over.
-  channel::ReadStatus read() { return endpoint_.socket->read(*this, kReadBudget); }
+  channel::ReadStatus read() {
+    reads_.store(reads_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return endpoint_.socket->read(*this, kReadBudget);
+  }
+  uint64_t reads() const { return reads_.load(std::memory_order_relaxed); }
   const std::string& fault() const { return endpoint_.socket->fault(); }
   channel::InArena& arena_in() { return *endpoint_.in; }
   channel::OutArena& arena_out() { return *endpoint_.out; }
@@ -80,6 +84,7 @@ class Link : public channel::RecordSink, public std::enable_shared_from_this<Lin
   bool is_attached_ = true;
   mutable std::mutex out_mutex_;
   std::vector<uint32_t> release_scratch_;
+  std::atomic<uint64_t> reads_{0};  // written by the leader
   std::atomic<uint64_t> payloads_sent_{0};
   uint64_t payloads_seen_ = 0;  // the clock's thread only
   std::atomic<bool> has_releases_{false};

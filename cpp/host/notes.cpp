@@ -1,4 +1,6 @@
 // The small services of the host table: log, meter, trace, deadline, and the report of hung calls.
+#include <malloc.h>
+
 #include <cstring>
 #include <utility>
 
@@ -121,6 +123,19 @@ void HostRuntime::Impl::return_idle_memory() {
     if (link->exchange_seen_payloads(sent) == sent && link->arena_out().idle_bytes() > kKeepBytes)
       link->arena_out().punch_idle(kKeepBytes);
   }
+  trim_idle_heap();
+}
+
+// On the clock's thread. A burst of frames leaves a heap full of holes, which the allocator keeps;
+// once it is over they go back, if they are worth the page faults of the next burst.
+void HostRuntime::Impl::trim_idle_heap() {
+  constexpr uint64_t kQuietReads = 8;  // a ping is one
+  constexpr size_t kKeepBytes = 8 * 1024 * 1024;
+  uint64_t reads = 0;
+  for (const auto& link : links_) reads += link->reads();
+  const bool is_quiet = reads - std::exchange(reads_seen_, reads) <= kQuietReads;
+  if (is_quiet && has_worked_ && mallinfo2().fordblks > kKeepBytes) malloc_trim(0);
+  has_worked_ = !is_quiet;
 }
 
 // On the clock's thread. Time blocked for credit is the client's, not the engine's.

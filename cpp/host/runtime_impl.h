@@ -138,6 +138,7 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   void report_hung(int64_t now_ns);
   void report_hung_health(int64_t now_ns);
   void return_idle_memory();
+  void trim_idle_heap();
   void flush_delayed();
 
   void submit(JobKind kind, std::function<void()> work);
@@ -149,6 +150,8 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   Dispatcher dispatcher_;
   std::vector<std::shared_ptr<Link>> links_;
   SessionTable sessions_;
+  uint64_t reads_seen_ = 0;  // the clock's thread only, as the next
+  bool has_worked_ = false;
   HungClock hung_clock_;
   std::unique_ptr<channel::Lifeline> lifeline_;
   std::atomic<int64_t> health_since_ns_{0};  // 0: no check runs, or its time is over

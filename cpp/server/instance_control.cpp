@@ -233,7 +233,7 @@ void InstanceControl::arm_init_timer() {
   if (options_.init_timeout_ms <= 0 || shared_->is_ending) return;
   init_timer_.on_fire([this] {
     end({ErrorCode::INIT_FAILED, 0,
-         "init did not end within " + std::to_string(options_.init_timeout_ms) + " ms"});
+         "init did not finish in init_timeout_ms = " + std::to_string(options_.init_timeout_ms)});
   });
   init_timer_.set(loop(), started_ns_ + options_.init_timeout_ms * kMillisecond);
 }

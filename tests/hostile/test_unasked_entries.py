@@ -20,7 +20,7 @@ BEHAVIORS = {
     "leave": ("import os; os._exit(0)", "exit code 0"),
     "raise": ("raise ValueError('hostile: raised on purpose')", "raised on purpose"),
     "exit": ("raise SystemExit(7)", "SystemExit"),
-    "hang": ("import threading; threading.Event().wait()", "init did not finish in init_timeout_s"),
+    "hang": ("import threading; threading.Event().wait()", "init did not finish in init_timeout_"),
 }
 PLACES = {
     "module": """

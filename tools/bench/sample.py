@@ -110,14 +110,15 @@ def held(server: Server, load: Load, traffic: Traffic) -> Iterator[None]:
 
 
 def settled_memory(server: Server) -> int:
-    """Memory once it has stopped to change, three seconds at most."""
-    last = memory_bytes(tree(server.pid))
-    for _ in range(12):
+    """Memory once it has not changed for two seconds, within ten."""
+    last, still = memory_bytes(tree(server.pid)), 0
+    for _ in range(40):
         time.sleep(0.25)  # memory has no event to wait for
         now = memory_bytes(tree(server.pid))
-        if abs(now - last) < 64 << 10:
-            return now
+        still = still + 1 if abs(now - last) < 64 << 10 else 0
         last = now
+        if still == 8:
+            break
     return last
 
 
