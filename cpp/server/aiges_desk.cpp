@@ -13,6 +13,8 @@ namespace {
 // An answer leaves so long before the client's own deadline.
 constexpr int64_t kMarginNs = 10'000'000;
 constexpr size_t kMostHeld = 1024;
+// Input of all sessions of this shard that waits for engines.
+constexpr size_t kMostKeptBytes = 256u << 20;
 constexpr size_t kDead = SIZE_MAX;
 
 constexpr std::array<std::string_view, 5> kSilentOperations = {"AILBType", "AIHotword", "AIDetect",
@@ -248,6 +250,10 @@ void AigesDesk::answer(AigesAsker& asker, std::string_view handle, const LoaderO
 
 void AigesDesk::answer_error(AigesAsker& asker, std::string_view handle,
                              std::string_view service_id, const AigesError& error) {
+  // A client looks at the handle before it looks at the error.
+  if (handle.empty()) {
+    return answer_error(asker, handles_.make(unix_seconds()), service_id, error);
+  }
   // Errors live in the LoaderOutput; only this one is told twice, so that clients try another node.
   const bool is_retried = error.code == kAigesNoLicence;
   head_.clear();
@@ -304,6 +310,10 @@ int64_t AigesDesk::answer_by(const XsfRequest& request, const AigesCallerView& c
   const int64_t by_wish = now_ns() + request.wait_ms * 1'000'000;
   return caller.deadline_ns == INT64_MAX ? by_wish
                                          : std::min(by_wish, caller.deadline_ns - kMarginNs);
+}
+
+bool AigesDesk::has_room_for(size_t bytes) const {
+  return kept_bytes_ + bytes <= kMostKeptBytes;
 }
 
 bool AigesDesk::was_released(std::string_view handle) const {

@@ -51,6 +51,9 @@ class AigesDesk {
               std::string_view payloads);
   void answer_error(AigesAsker& asker, std::string_view handle, std::string_view service_id,
                     const AigesError& error);
+  // Input that waits for its turn or for the engine, of all sessions.
+  bool has_room_for(size_t bytes) const;
+  void note_kept(ptrdiff_t change) { kept_bytes_ += static_cast<size_t>(change); }
   void mark_ready(AigesStream& stream) { ready_.push_back(&stream); }
   // The handle is void from now on; note_released(): it never was in the table.
   void forget(AigesStream& stream);
@@ -102,6 +105,7 @@ class AigesDesk {
   std::vector<AigesStream*> ready_, flushing_;
   std::array<uint64_t, 1000> released_{};  // hashes of handles, a ring
   size_t released_at_ = 0;
+  size_t kept_bytes_ = 0;
 };
 
 }  // namespace loader::server

@@ -19,15 +19,16 @@ class AigesOrder {
 
   // The first package of a session says where counting begins.
   void begin(int32_t sync_id) { next_ = int64_t{sync_id} + 1; }
-  // kNext: its turn is now, and counts as taken. kLater: kept. kPast: its turn is over.
-  Place place(int32_t sync_id, std::string_view package, size_t most_bytes, int64_t now_ns) {
+  // kNext: its turn is now, and counts as taken. kLater: kept, if `has_room`. kPast: its turn is
+  // over.
+  Place place(int32_t sync_id, std::string_view package, bool has_room, int64_t now_ns) {
     if (sync_id < next_) return Place::kPast;
     if (sync_id == next_) {
       advance(now_ns);
       return Place::kNext;
     }
     if (kept_.contains(sync_id)) return Place::kPast;
-    if (kept_.size() >= kMostPackages || bytes_ + package.size() > most_bytes) return Place::kFull;
+    if (kept_.size() >= kMostPackages || !has_room) return Place::kFull;
     if (kept_.empty()) waiting_since_ns_ = now_ns;
     bytes_ += package.size();
     kept_.emplace(sync_id, package);

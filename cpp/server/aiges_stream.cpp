@@ -9,9 +9,11 @@
 namespace loader::server {
 namespace {
 
-// Input that waits here: beyond what the core keeps for any session.
+// Input that waits here, beyond what the core keeps for any session: clients may send all they have
+// before they poll. From so many bytes on they are answered later.
 constexpr size_t kMostKept = 500;
-constexpr size_t kMostKeptBytes = 16u << 20;
+constexpr size_t kMostKeptBytes = 64u << 20;
+constexpr size_t kManyKeptBytes = 1u << 20;
 // Calls of one session that may wait at a time.
 constexpr size_t kMostWaiting = 64;
 // An open that has to wait for a slot is answered when it has one, or then.
@@ -48,13 +50,11 @@ void AigesStream::start(session::OpenRequest request, std::string_view bytes, Ai
 
 void AigesStream::take_input(std::string_view bytes, int64_t answer_by_ns, AigesAsker& asker) {
   last_call_ns_ = desk_.now_ns();
-  const size_t most = kMostKeptBytes - std::min(kept_bytes_, kMostKeptBytes);
-  switch (order_.place(desk_.input().view().sync_id, bytes, most, last_call_ns_)) {
+  const bool has_room = has_room_for(bytes.size());
+  switch (order_.place(desk_.input().view().sync_id, bytes, has_room, last_call_ns_)) {
     case AigesOrder::Place::kNext:
       write(bytes);
-      while (auto next = order_.take_next(last_call_ns_)) {
-        if (desk_.input().parse(*next) == nullptr) write(*next);
-      }
+      write_next();
       break;
     case AigesOrder::Place::kFull:
       fail({kAigesInvalid, "the session's input is too far ahead of the package it waits for"},
@@ -64,7 +64,8 @@ void AigesStream::take_input(std::string_view bytes, int64_t answer_by_ns, Aiges
     case AigesOrder::Place::kPast:
       break;
   }
-  if (kept_.empty() || has_output()) return answer(asker);
+  note_kept();
+  if (kept_bytes_ < kManyKeptBytes || has_output()) return answer(asker);
   wait(asker, answer_by_ns, Wants::kRoom);
 }
 
@@ -90,7 +91,7 @@ void AigesStream::refuse_input(AigesError error, AigesAsker& asker) {
 
 bool AigesStream::is_due(const Waiting& waiting) const {
   if (has_output()) return true;
-  if (waiting.wants == Wants::kRoom) return kept_.empty();
+  if (waiting.wants == Wants::kRoom) return kept_bytes_ < kManyKeptBytes;
   return waiting.wants == Wants::kOpen && is_opened_;
 }
 
@@ -162,13 +163,31 @@ void AigesStream::write(std::string_view bytes) {
   if (!kept_.empty() || !try_write()) keep_input(bytes);
 }
 
+// Kept packages whose turn has come.
+void AigesStream::write_next() {
+  while (auto next = order_.take_next(desk_.now_ns())) {
+    if (desk_.input().parse(*next) == nullptr) write(*next);
+  }
+}
+
 void AigesStream::keep_input(std::string_view bytes) {
-  if (kept_.size() >= kMostKept || kept_bytes_ + bytes.size() > kMostKeptBytes) {
+  if (kept_.size() >= kMostKept || !has_room_for(bytes.size())) {
     return fail({kAigesInvalid, "the session's input is too far ahead of the engine"},
                 ErrorCode::INVALID_ARGUMENT);
   }
   kept_bytes_ += bytes.size();
   kept_.emplace_back(bytes);
+}
+
+bool AigesStream::has_room_for(size_t bytes) const {
+  return kept_bytes_ + order_.bytes() + bytes <= kMostKeptBytes && desk_.has_room_for(bytes);
+}
+
+// The desk counts what all sessions keep.
+void AigesStream::note_kept() {
+  const size_t kept = is_released_ ? 0 : kept_bytes_ + order_.bytes();
+  desk_.note_kept(static_cast<ptrdiff_t>(kept) - static_cast<ptrdiff_t>(noted_bytes_));
+  noted_bytes_ = kept;
 }
 
 // False: the core has no room.
@@ -191,12 +210,13 @@ bool AigesStream::try_write() {
 
 void AigesStream::write_kept() {
   while (!kept_.empty() && !error_.is_set() && !is_final_ && !is_input_ended_) {
-    if (desk_.input().parse(kept_.front()) == nullptr && !try_write()) return;
+    if (desk_.input().parse(kept_.front()) == nullptr && !try_write()) return note_kept();
     kept_bytes_ -= kept_.front().size();
     kept_.pop_front();
   }
   kept_.clear();
   kept_bytes_ = 0;
+  note_kept();
 }
 
 // The session's input is over when every stream seen so far is.
@@ -298,9 +318,8 @@ void AigesStream::release() {
   timer_.cancel();
   answer_rest({kAigesInactive, "the session has ended"});
   kept_.clear();
-  if (id_ != 0) {
-    if (!is_input_ended_) end_input();
-  }
+  note_kept();
+  if (id_ != 0 && !is_input_ended_) end_input();
   for (const AigesPackage& package : output_) {
     if (id_ != 0) desk_.core().result_consumed(id_, package.credit_bytes);
   }
@@ -322,9 +341,8 @@ void AigesStream::fire() {
   desk_.core().set_now(now);
   if (order_.gap_deadline_ns() <= now) {
     order_.skip_gap();
-    while (auto next = order_.take_next(now)) {
-      if (desk_.input().parse(*next) == nullptr) write(*next);
-    }
+    write_next();
+    note_kept();
   }
   while (!is_released_) {
     auto late = std::find_if(waiting_.begin(), waiting_.end(),

@@ -64,6 +64,9 @@ class AigesStream final : public AigesFront {
   void write(std::string_view bytes);
   bool try_write();
   void write_kept();
+  void write_next();
+  bool has_room_for(size_t bytes) const;
+  void note_kept();
   void keep_input(std::string_view bytes);
   void note_ends();
   void end_input();
@@ -82,6 +85,7 @@ class AigesStream final : public AigesFront {
   AigesOrder order_;
   std::deque<std::string> kept_;  // packages whose turn has come, which the engine has no room for
   size_t kept_bytes_ = 0;
+  size_t noted_bytes_ = 0;  // of this session, in the desk's count
   std::vector<Stream> streams_;
   std::deque<AigesPackage> output_;
   std::vector<Waiting> waiting_;

@@ -86,52 +86,52 @@ TEST(AigesHandles, AnyHandleOfAClientHasOneShard) {
 // ---- order
 
 using Place = AigesOrder::Place;
-constexpr size_t kMost = 1 << 20;
+constexpr bool kRoom = true;
 
 TEST(AigesOrder, LatePackagesWaitAndOldOnesAreDropped) {
   AigesOrder order;
   order.begin(4);
-  EXPECT_EQ(order.place(6, "six", kMost, 0), Place::kLater);
-  EXPECT_EQ(order.place(6, "six again", kMost, 0), Place::kPast);
-  EXPECT_EQ(order.place(3, "three", kMost, 0), Place::kPast);
-  EXPECT_EQ(order.place(4, "four", kMost, 0), Place::kPast);
+  EXPECT_EQ(order.place(6, "six", kRoom, 0), Place::kLater);
+  EXPECT_EQ(order.place(6, "six again", kRoom, 0), Place::kPast);
+  EXPECT_EQ(order.place(3, "three", kRoom, 0), Place::kPast);
+  EXPECT_EQ(order.place(4, "four", kRoom, 0), Place::kPast);
   EXPECT_FALSE(order.take_next(0).has_value());
-  EXPECT_EQ(order.place(5, "five", kMost, 0), Place::kNext);
+  EXPECT_EQ(order.place(5, "five", kRoom, 0), Place::kNext);
   EXPECT_EQ(order.take_next(0), "six");
   EXPECT_EQ(order.bytes(), 0u);
-  EXPECT_EQ(order.place(6, "six", kMost, 0), Place::kPast);
+  EXPECT_EQ(order.place(6, "six", kRoom, 0), Place::kPast);
 }
 
 TEST(AigesOrder, AGapIsPassedOverAfterFiveSeconds) {
   AigesOrder order;
   order.begin(0);
   EXPECT_EQ(order.gap_deadline_ns(), INT64_MAX);
-  order.place(3, "three", kMost, 100);
-  order.place(9, "nine", kMost, 200);
+  order.place(3, "three", kRoom, 100);
+  order.place(9, "nine", kRoom, 200);
   EXPECT_EQ(order.gap_deadline_ns(), 100 + 5'000'000'000);
   order.skip_gap();
   EXPECT_EQ(order.take_next(5'000'000'100), "three");
   EXPECT_FALSE(order.take_next(5'000'000'100).has_value());
   EXPECT_EQ(order.gap_deadline_ns(), 10'000'000'100);
-  EXPECT_EQ(order.place(1, "one", kMost, 0), Place::kPast);
+  EXPECT_EQ(order.place(1, "one", kRoom, 0), Place::kPast);
 }
 
 TEST(AigesOrder, WhatWaitsIsBounded) {
   AigesOrder order;
   order.begin(0);
-  EXPECT_EQ(order.place(2, std::string(100, 'x'), 50, 0), Place::kFull);
-  for (int i = 0; i < 500; i++) EXPECT_EQ(order.place(2 + i, "x", kMost, 0), Place::kLater);
-  EXPECT_EQ(order.place(600, "x", kMost, 0), Place::kFull);
-  EXPECT_EQ(order.place(1, "x", 0, 0), Place::kNext);
+  EXPECT_EQ(order.place(2, "x", false, 0), Place::kFull);
+  for (int i = 0; i < 500; i++) EXPECT_EQ(order.place(2 + i, "x", kRoom, 0), Place::kLater);
+  EXPECT_EQ(order.place(600, "x", kRoom, 0), Place::kFull);
+  EXPECT_EQ(order.place(1, "x", false, 0), Place::kNext);
 }
 
 TEST(AigesOrder, TheLargestNumbersDoNotOverflow) {
   AigesOrder order;
   order.begin(INT32_MAX);
-  EXPECT_EQ(order.place(INT32_MAX, "x", kMost, 0), Place::kPast);
+  EXPECT_EQ(order.place(INT32_MAX, "x", kRoom, 0), Place::kPast);
   AigesOrder other;
   other.begin(INT32_MIN);
-  EXPECT_EQ(other.place(INT32_MIN + 1, "x", kMost, 0), Place::kNext);
+  EXPECT_EQ(other.place(INT32_MIN + 1, "x", kRoom, 0), Place::kNext);
 }
 
 // ---- messages

@@ -223,6 +223,20 @@ def test_counting_begins_with_the_first_package(client: Xsf) -> None:
     assert texts == ["7", "8"]
 
 
+def test_a_client_may_send_all_it_has_before_the_engine_takes_any(client: Xsf) -> None:
+    """Far more than the session's window: it waits, and the answers come later from 1 MiB on."""
+    files = [bytes([65 + i]) * 100_000 for i in range(20)]
+    session = client.echoed(client.create("stage", params={"mode": "wait", "name": "g4"}))
+    came = b""
+    for i, data in enumerate(files, 1):
+        body = xsf.LoaderInput(sync_id=i, pl=[payload("in", data, status="2" if i == len(files) else "1")])
+        assert client.call("AIIn", session, body, waitTime="20").summary == (0, BEGIN, [])
+    client.once("stage", [payload("in", b"open")], params={"mode": "open", "name": "g4"})
+    while client.transcript[-1][2] != END:
+        came += b"".join(bytes(one.data) for one in client.call("AIOut", session).output.pl)
+    assert came == b"".join(files)
+
+
 # ---- what reaches the engine
 
 

@@ -76,6 +76,7 @@ def test_the_walk_finds_every_section() -> None:
         (),
         ("tls",),
         ("limits",),
+        ("aiges",),
         ("log",),
         ("engines", "x1"),
         ("engines", "x1", "restart"),
