@@ -21,7 +21,7 @@ STARTING: Final = ("wrapperOnceExec", "wrapperOnceExecAsync", "wrapperCreate")
 BASES: Final = ("loader.compat.aiges.base", "aiges.sdk", "builtins")
 # What the go-plugin server of AIGES passes to the class, where it takes it.
 ARGUMENTS: Final = {"legacy": False, "is_aipaas": True, "keep_schema_default_value": True}
-TEXT_LIMIT: Final = 1900
+TEXT_LIMIT_BYTES: Final = 1900  # what follows must fit the host's room
 
 
 @dataclass(slots=True)
@@ -132,7 +132,8 @@ def find_author(module: ModuleType) -> Author | None:
 
 def error_of(failed: int, text: str, code: int) -> Error:
     """An error as AIGES tells it: `failed` says the operation, `code` what the wrapper returned."""
-    return Error(failed, f"{text[:TEXT_LIMIT]};code={code}")
+    shown = text.encode("utf-8", "replace")[:TEXT_LIMIT_BYTES].decode("utf-8", "ignore")
+    return Error(failed, f"{shown};code={code}")
 
 
 def _implements(class_: type) -> bool:

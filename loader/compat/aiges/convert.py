@@ -52,6 +52,11 @@ class Outcome:
         return any(node.status in (DataEnd, DataOnce) for node in self.nodes)
 
     @property
+    def size_bytes(self) -> int:
+        """The data of all nodes."""
+        return sum(len(node.data) for node in self.nodes)
+
+    @property
     def says_nothing(self) -> bool:
         """Nothing to send: no nodes, or only empty ones that end nothing."""
         return not self.is_final and not any(node.data for node in self.nodes)
@@ -110,11 +115,11 @@ def to_node(value: Any) -> Node | None:
         return None
     status = _number(_get(value, "status", None))
     return Node(
-        key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key),
+        key.decode("utf-8", "replace") if isinstance(key, bytes) else clean(str(key)),
         data,
         _number(_get(value, "type", DataText)) or 0,
         status if status is not None and 0 <= status < len(STATUS_NAMES) else None,
-        {str(name): str(one) for name, one in (_get(value, "desc", None) or {}).items()},
+        {clean(str(name)): clean(str(one)) for name, one in (_get(value, "desc", None) or {}).items()},
     )
 
 
@@ -129,6 +134,11 @@ def _number(value: Any) -> int | None:
         return None
 
 
+def clean(text: str) -> str:
+    """Without what UTF-8 has no bytes for."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def data_of(data: Any) -> bytes:
     """The bytes of a result; its `len` is not asked. Raises: TypeError."""
     if isinstance(data, bytes):
@@ -136,7 +146,7 @@ def data_of(data: Any) -> bytes:
     if data is None:
         return b""
     if isinstance(data, str):
-        return data.encode("utf-8", "surrogateescape")
+        return clean(data).encode()
     if isinstance(data, dict | list | int | float):
         return json.dumps(data, ensure_ascii=False).encode()
     return bytes(memoryview(data))  # raises TypeError for what has no buffer

@@ -98,7 +98,7 @@ class AsyncCall(Metered):
                 return self._author.refused(constants.CALLBACK_FAILED, outcome.code)
             if not outcome.nodes:
                 return self._author.refused(constants.CALLBACK_FAILED, -1, "the callback has no result")
-            self._outbox.post(outcome.to_once())
+            self._outbox.post(outcome.to_once(), outcome.size_bytes)
         except Exception as raised:  # noqa: BLE001  what a wrapper gave cannot be sent
             return self._author.failed(constants.CALLBACK_FAILED, raised, self._host.log)
         return None

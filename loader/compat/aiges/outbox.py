@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from loader._host import Port
     from loader.wrapper import Error, Result
 
 MOST_RESULTS = 100
+MOST_BYTES = 32 * 1024 * 1024
 
 
-class Finish:
-    """The end of the call that returned PENDING."""
+class Entry(NamedTuple):
+    """A result, or, without one, the end of the call that returned PENDING."""
 
-    __slots__ = ("error",)
-
-    def __init__(self, error: Error | None) -> None:
-        self.error = error
+    result: Result | None
+    size_bytes: int = 0
+    error: Error | None = None
 
 
 class Outbox:
@@ -32,18 +33,19 @@ class Outbox:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._changed = threading.Condition()
-        self._waiting: deque[Result | Finish] = deque()
+        self._waiting: deque[Entry] = deque()
+        self._waiting_bytes = 0
         self._is_armed = False  # the host calls `_drain` when there is credit
         self._is_lent = False  # a thread emits the first one, and waits for credit meanwhile
         self._is_closed = False
 
-    def post(self, result: Result) -> bool:
+    def post(self, result: Result, size_bytes: int) -> bool:
         """Never waits. False: nobody wants it any more. Raises: what a bad result raises."""
-        return self._add(result)
+        return self._add(Entry(result, size_bytes))
 
     def finish(self, error: Error | None) -> None:
         """Ends the call after everything that was posted."""
-        self._add(Finish(error))
+        self._add(Entry(None, error=error))
 
     @property
     def is_empty(self) -> bool:
@@ -66,51 +68,59 @@ class Outbox:
             finally:
                 with self._changed:
                     self._is_lent = False
+                    self._changed.notify_all()
         self._arm()
 
     def close(self) -> None:
         """Drops what waits; whoever waits for room goes on."""
         with self._changed:
             self._is_closed = True
-            self._waiting.clear()
+            self._clear()
             self._changed.notify_all()
 
-    def _add(self, entry: Result | Finish) -> bool:
+    def _add(self, entry: Entry) -> bool:
         with self._changed:
             if self._is_closed:
                 return False
             if not self._waiting and not self._is_lent and self._pass_on(entry):
                 return not self._is_closed
             self._waiting.append(entry)
+            self._waiting_bytes += entry.size_bytes
         self._arm()
         return True
 
     def _has_room(self) -> bool:
-        return self._is_closed or len(self._waiting) <= MOST_RESULTS
+        is_little = len(self._waiting) <= MOST_RESULTS and self._waiting_bytes <= MOST_BYTES
+        return self._is_closed or is_little
 
     def _borrow(self) -> Result | None:
         with self._changed:
-            if self._has_room() or self._is_lent or isinstance(self._waiting[0], Finish):
+            if self._has_room() or self._is_lent or self._waiting[0].result is None:
                 return None
             self._is_lent = True
-            first = self._waiting.popleft()
-            assert not isinstance(first, Finish)
-            return first
+            return self._pop().result
 
-    def _pass_on(self, entry: Result | Finish) -> bool:
+    def _pop(self) -> Entry:
+        first = self._waiting.popleft()
+        self._waiting_bytes -= first.size_bytes
+        return first
+
+    def _clear(self) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _pass_on(self, entry: Entry) -> bool:
         """False: no credit now. A session that is over refuses both, and that is all there is to know."""
         try:
-            if isinstance(entry, Finish):
-                self._port.finish(entry.error)
-                return True
-            return self._port.try_emit(entry)
+            if entry.result is not None:
+                return self._port.try_emit(entry.result)
+            self._port.finish(entry.error)
         except ConnectionError:
             self._is_closed = True
-            return True
         except ValueError:
-            if isinstance(entry, Finish):
-                return True
-            raise
+            if entry.result is not None:
+                raise
+        return True
 
     def _arm(self) -> None:
         with self._changed:
@@ -122,10 +132,17 @@ class Outbox:
     def _drain(self) -> None:
         with self._changed:
             self._is_armed = False
-            while self._waiting and not self._is_lent and self._pass_on(self._waiting[0]):
-                if self._waiting:
-                    self._waiting.popleft()
+            try:
+                while self._waiting and not self._is_lent and self._pass_on(self._waiting[0]):
+                    self._pop()
+            except Exception as raised:  # noqa: BLE001  a result that cannot be sent, say too large
+                self._break(raised)
             if self._is_closed:
-                self._waiting.clear()
+                self._clear()
             self._changed.notify_all()
         self._arm()
+
+    def _break(self, raised: Exception) -> None:
+        self._is_closed = True
+        with suppress(ConnectionError, ValueError):  # no call waits: the next one finds nothing to wait for
+            self._port.finish(raised)

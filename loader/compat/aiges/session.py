@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from loader._host import Params
     from loader.compat.aiges.opening import Opening
-    from loader.wrapper import ItemView, Result
+    from loader.wrapper import ItemView
 
 # After the last input an empty read is tried again, at first soon, then every 50 ms; after 100 times 50 ms
 # without any result the wrapper has no more.
@@ -56,7 +56,7 @@ class AigesSession(Metered, Session):
         self._is_input_over = False
         self._is_waited_for = False  # a call is PENDING
         self._failure: Error | None = None
-        self._held: list[Result] = []
+        self._held: list[convert.Outcome] = []
         self._results = 0
 
     # ---- create
@@ -150,9 +150,7 @@ class AigesSession(Metered, Session):
         if is_last:
             with self._changed:
                 self._is_input_over = True
-                held, self._held = self._held, []
-                for result in held:
-                    self._outbox.post(result)
+                self._send_held()
         if self._is_async:
             if is_last:
                 return self._until_final()
@@ -228,15 +226,16 @@ class AigesSession(Metered, Session):
 
     def _take(self, outcome: convert.Outcome) -> None:
         self._results += 1
-        result = outcome.to_stream()
-        if self.is_held_back and not self._is_input_over and len(self._held) < MOST_HELD:
-            self._held.append(result)
-        else:
-            for one in [*self._held, result]:
-                self._outbox.post(one)
-            self._held = []
+        self._held.append(outcome)
+        if not self.is_held_back or self._is_input_over or len(self._held) > MOST_HELD:
+            self._send_held()
         if outcome.is_final:
             self._set_final(None)
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, []
+        for one in held:
+            self._outbox.post(one.to_stream(), one.size_bytes)
 
     def _wait_for_room(self) -> int:
         if self._caller == threading.get_ident():

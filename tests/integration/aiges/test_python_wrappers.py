@@ -328,6 +328,25 @@ def test_more_results_than_the_client_has_taken(client: Client) -> None:
     assert statuses == ["continue"] * 999 + ["end"]
 
 
+def test_a_thread_of_the_wrappers_waits_for_a_slow_client(client: Client) -> None:
+    """Ten megabytes by callback from a thread of its own: nothing is lost, nothing is refused."""
+    with client.session("traps", {"do": "foreign_flood"}, timeout_s=LIMIT_S) as session:
+        session.write({"in": Item("x", status="end")})
+        session.end()
+        statuses = [status for _, _, status in pairs_of(list(session))]
+    assert statuses == ["continue"] * 1999 + ["end"]
+
+
+def test_a_client_that_leaves_gives_its_slot_back(loader: Running, client: Client) -> None:
+    """Whatever the wrapper still owes: more sessions than slots, none of which it ever ends."""
+    for _ in range(2 * 8):
+        with client.session("traps", {"do": "silence"}, timeout_s=LIMIT_S) as session:
+            session.write({"in": Item("x", status="end")})
+            assert next(session.results())["out"] == "the only one"
+            session.cancel()
+    until(lambda: loader.instance("traps").slots_used == 0, "the slots are free")
+
+
 def test_describe_tells_how_it_was_bound(client: Client) -> None:
     """Flavour, era, calls, what it declares, and its schema."""
     said = {one.name: one.declaration["aiges"] for one in client.describe(timeout_s=LIMIT_S)}

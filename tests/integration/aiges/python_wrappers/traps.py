@@ -2,7 +2,6 @@
 
 import functools
 import threading
-import time
 
 import aiges_embed
 from aiges.dto import Response, ResponseData
@@ -127,9 +126,16 @@ class Wrapper(object):
         if do == "flood":
             for number in range(1000):
                 aiges_embed.callback(response_of(node_of("x" * 5000, 2 if number == 999 else 1)), handle)
-        if do == "hang_up":
-            time.sleep(0)
+        if do == "silence":
+            aiges_embed.callback(response_of(node_of("the only one", 0)), handle)
+        if do == "foreign_flood":
+            threading.Thread(target=self.flood, args=(handle,), daemon=True).start()
         return 0
+
+    def flood(self, handle):
+        for number in range(2000):
+            last = number == 1999
+            assert aiges_embed.callback(response_of(node_of("y" * 5000, 2 if last else 1)), handle) == 0
 
     def wrapperDestroy(self, handle):
         raise KeyError(handle)
