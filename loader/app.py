@@ -169,6 +169,7 @@ class App:
             self._drain,
             self._begin,
         )
+        self._make_announcer()
         self._stages.end("data plane")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._drain.signalled)
@@ -266,9 +267,11 @@ class App:
         self._begin(self._revisions.run())
         if self._certificates is not None:
             self._begin(self._certificates.watch())
-        self._start_announcing()
+        if self._announcer is not None:
+            self._begin(self._announcer.run())
 
-    def _start_announcing(self) -> None:
+    def _make_announcer(self) -> None:
+        """Before anything is ready: an address or a registry that cannot be is an error of the start."""
         from loader.admin.announcement import Announcement
         from loader.registry import Announcer, advertised, is_loopback, open_registry
 
@@ -283,7 +286,6 @@ class App:
         registry = open_registry(url, self._bootstrap.access)
         made = Announcement(self._core, self._supervisor, lambda: self._config, self._node, address)
         self._announcer = self._drain.announcer = Announcer(registry, made.entry)
-        self._begin(self._announcer.run())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from centers import FilePlace
 from running import END_S, Running, command, processes_of, until
 from watching import version_of
@@ -44,6 +45,28 @@ def test_a_signal_during_a_slow_init_ends_at_once(wrapper: Write, tmp_path: Path
         process.wait(END_S)
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("registry: nowhere", "nowhere: is no address of Consul"),
+        ("", "cannot be announced: write `advertise"),
+    ],
+)
+def test_what_cannot_be_announced_is_told_before_it_is_ready(
+    keys: str, said: str, wrapper: Write, tmp_path: Path
+) -> None:
+    """A registry that is none, and a socket file that others cannot reach: exit code 3, and no ready line."""
+    file = tmp_path / "service.yaml"
+    file.write_text(f"{keys or f'registry: file:{tmp_path}/registry'}\n{config(wrapper())}")
+    grpc = "127.0.0.1:0" if keys else f"unix:{tmp_path}/socket"
+    done = subprocess.run(
+        command("--config", str(file), "--grpc", grpc, "--http", "127.0.0.1:0"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert said in done.stderr
+
+
 def test_what_a_folder_lost_is_served_from_the_cache(start: Start, wrapper: Write, tmp_path: Path) -> None:
     """Broken, cut short or gone while the node was down: the last good one serves, and the folder hears why."""
     place = FilePlace(tmp_path / "center")
@@ -51,7 +74,11 @@ def test_what_a_folder_lost_is_served_from_the_cache(start: Start, wrapper: Writ
     place.publish(good)
     running = start(place.bootstrap)
     until(lambda: place.acknowledgement().get("state") == "applied", "it is told")
-    for broken, said in ((good[:-20], "not valid YAML"), ("", "engines: is required"), (None, "has no service.yaml")):
+    for broken, said in (
+        (good[:-20], "not valid YAML"),
+        ("", "engines: is required"),
+        (None, "has no service.yaml"),
+    ):
         running.__exit__(None, None, None)
         if broken is None:
             (place.folder / "service.yaml").unlink()
