@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from services import LIMIT_S, PROGRAM, Service, answer, ctl, until
 
 from loader.client import Client
@@ -100,6 +101,15 @@ def test_history_diff_and_rollback(service: Service) -> None:
     again = ctl("ctl", "rollback", "--yes", *service.where)
     assert again.returncode == 0
     assert "slots: 9" in service.held()
+
+
+def test_yaml_says_what_json_says(service: Service) -> None:
+    """`--output yaml`, with the same exit codes."""
+    service.put(service.text().replace("slots: 8", "slots: 9"))
+    for command in (("ctl", "get"), ("ctl", "diff"), ("status",)):
+        said = {form: ctl(*command, *service.where, "--output", form) for form in ("json", "yaml")}
+        assert yaml.safe_load(said["yaml"].stdout) == json.loads(said["json"].stdout)
+        assert said["yaml"].returncode == said["json"].returncode
 
 
 def test_an_unknown_revision_is_told_with_the_next_step(service: Service) -> None:
