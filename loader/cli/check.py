@@ -154,10 +154,10 @@ def _describe(title: str, manifest: Manifest, python: str, environment: Mapping[
 
 
 def _describe_aiges(said: Mapping[str, Any]) -> None:
-    typer.echo(
-        f"  an AIGES wrapper: {said['flavour']}, signatures of {said['era']}, "
-        f"results of sessions by {said['session_results']}"
+    results = (
+        f", results of sessions by {said['session_results']}" if "wrapperCreate" in said["calls"] else ""
     )
+    typer.echo(f"  an AIGES wrapper: {said['flavour']}, signatures of {said['era']}{results}")
     for call in said["calls"].values():
         typer.echo(f"    called as {call}")
     for part in ("inputs", "outputs", "parameters"):

@@ -12,6 +12,7 @@ from loader.cli.config import group as config_group
 from loader.cli.ctl import group as ctl_group
 from loader.cli.describe import describe
 from loader.cli.include import include
+from loader.cli.init import init
 from loader.cli.plan import plan
 from loader.cli.resolve import resolve
 from loader.cli.rollout import rollout
@@ -23,6 +24,7 @@ app.command()(call)
 app.command()(check)
 app.command()(describe)
 app.command()(include)
+app.command()(init)
 app.add_typer(config_group, name="config")
 app.command()(plan)
 app.command()(resolve)
