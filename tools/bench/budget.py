@@ -10,6 +10,8 @@ from tools.bench.campaign import Results
 
 # busy_poll_us is judged where a spinning thread leaves cores to the others.
 CORES_FOR_BUSY_POLL = 6
+# What AIGES itself takes with a C engine, as measured.
+AIGES_CALL_US, AIGES_FRAME_US = 104.0, 63.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,17 @@ def _cpu_rows(results: Results) -> Iterator[Row]:
         yield _ratio(results, f"{one}: Python", one, "python", "triton", 0.15)
         yield _ratio(results, f"{stream}: Python", stream, "python", "bare", 1.25)
         yield _ratio(results, f"{stream}: Python", stream, "python", "triton", 0.05)
+    yield _ratio(results, "exec 1 KiB, 16: an AIGES client", "exec 1 KiB, 16", "aiges", "native", 1.5)
+    yield _aiges(results, "exec 1 KiB, 16: an AIGES client", "exec 1 KiB, 16", AIGES_CALL_US)
+    yield _aiges(results, "session 1 KiB, 16: an AIGES client", "polled session 1 KiB, 16", AIGES_FRAME_US)
     for name in ("exec 64 KiB, 16", "exec 1 MiB, 4"):
         yield _ratio(results, f"{name}: native, own process", name, "native", "bare", 1.2)
     yield _ratio(results, "256 paced: native, own process", "256 paced", "native", "bare", 1.2)
+
+
+def _aiges(results: Results, text: str, scenario: str, theirs: float) -> Row:
+    value = results.median(scenario, "aiges")
+    return Row(f"{text}, CPU", value, "µs", theirs / 5, note=f"a fifth of AIGES: {theirs:.0f} µs")
 
 
 def _ratio(results: Results, text: str, scenario: str, server: str, base: str, target: float) -> Row:
@@ -100,6 +110,11 @@ def _latency_rows(results: Results) -> Iterator[Row]:
     if (os.cpu_count() or 1) < CORES_FOR_BUSY_POLL:
         note = f"not measurable: it needs {CORES_FOR_BUSY_POLL} cores, here are {os.cpu_count()}"
         yield Row("the same with busy_poll_us", None, "µs", 25, note=note)
+    polled, trip = results.figure("emission to poll us"), results.figure("round trip us")
+    value = polled / trip if polled is not None and trip else None
+    note = f"{polled:.0f} / {trip:.0f} µs" if polled is not None and trip is not None else ""
+    text = "a result that no frame asked for, from a Python engine to a polling AIGES client, p50"
+    yield Row(text, value, "x round trip", 1.0, note=note)
     yield _added(results, "256 paced: p99 over bare's", "256 paced", "p99_us", 1000, "ms", 5)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.bench import servers
+from tools.bench.first_result import first_result
 from tools.bench.profile import Symbol, profile
 from tools.bench.sample import (
     FailedError,
@@ -32,6 +33,7 @@ from tools.bench.traffic import traffic
 
 OURS = ("native", "inline", "python")
 EVERYONE = ("bare", "inline", "native", "python", "aio", "triton")
+LOADER = ("native", "inline", "python", "aiges")  # aiges: native, asked by a client of AIGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,14 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("exec 1 KiB, 16", "unary", 16, 1024, EVERYONE),
+    Scenario("exec 1 KiB, 16", "unary", 16, 1024, (*EVERYONE, "aiges")),
     Scenario("exec 1 KiB, 64", "unary", 64, 1024, EVERYONE),
     Scenario("session 1 KiB, 16", "stream", 16, 1024, EVERYONE),
     Scenario("session 1 KiB, 64", "stream", 64, 1024, EVERYONE),
     Scenario("exec 64 KiB, 16", "unary", 16, 64 << 10, ("bare", "native", "inline", "python")),
     Scenario("exec 1 MiB, 4", "unary", 4, 1 << 20, ("bare", "native", "inline", "python")),
     Scenario("exec 1 KiB, 1", "unary", 1, 1024, ("bare", "native", "inline", "python")),
+    Scenario("polled session 1 KiB, 16", "xsf", 16, 1024, ("aiges",)),
     Scenario("256 paced", "paced", 256, 1024, ("bare", "native", "inline", "python")),
 )
 
@@ -108,6 +111,7 @@ class Campaign:
             self._start(stack)
             for scenario in SCENARIOS:
                 self._alternate(scenario)
+            self._first_results()
             self._ceilings()
             self._memory()
         self._starts()
@@ -117,7 +121,7 @@ class Campaign:
         """What cannot start is left out, with its reason."""
         makers: dict[str, Callable[[], AbstractContextManager[Server]]] = {
             "bare": lambda: servers.bare(self._programs),
-            "loader": lambda: servers.loader(self._folder, ("native", "inline", "python")),
+            "loader": lambda: servers.loader(self._folder, ("native", "inline", "python", "emitter")),
             "aio": servers.aio,
             "triton": lambda: servers.triton(self._folder, self._triton),
         }
@@ -128,7 +132,7 @@ class Campaign:
                 self._say(f"{name}: not measured: {reason}")
                 self.results.missing[name] = str(reason)
                 continue
-            for alias in ("native", "inline", "python") if name == "loader" else (name,):
+            for alias in LOADER if name == "loader" else (name,):
                 self._servers[alias] = server
 
     def _alternate(self, scenario: Scenario) -> None:
@@ -176,6 +180,16 @@ class Campaign:
                     self._say(f"ceiling, {name}: {reason}")
                     continue
                 self._keep(f"ceiling, {name}", rate)
+
+    def _first_results(self) -> None:
+        """What no frame asked for, fetched by an AIGES client."""
+        if "aiges" not in self._servers:
+            return
+        for _ in range(self._plan.rounds):
+            count = 20 if self._plan.is_smoke else 200
+            polled, trip = first_result(self._servers["aiges"].address, "emitter", count)
+            self._keep("emission to poll us", polled)
+            self._keep("round trip us", trip)
 
     def _memory(self) -> None:
         """Idle and stalled sessions, and a healthy one beside them."""

@@ -1,7 +1,7 @@
 // The load generator: closed-loop unary calls, ping-pong streams, paced streams, idle and stalled
-// ones. One thread, grpc++ (the client a user has). Prints "start" and "stop" around what is
-// measured, so that the caller reads the server's CPU at both, then one JSON line. Knows no server
-// and no protocol: requests come as files of bytes.
+// ones, sessions of AIGES clients. One thread, grpc++ (the client a user has). Prints "start" and
+// "stop" around what is measured, so that the caller reads the server's CPU at both, then one JSON
+// line. Knows no server and no protocol: requests come as files of bytes.
 #include <poll.h>
 #include <unistd.h>
 
@@ -15,6 +15,7 @@
 #include <stdexcept>
 
 #include "lanes.h"
+#include "xsf_lane.h"
 
 namespace {
 
@@ -73,6 +74,7 @@ class Load {
 
   void run() {
     if (settings_.mode == "unary") return run_unary();
+    if (settings_.mode == "xsf") return run_xsf();
     open_streams();
     if (settings_.mode == "stream") return measure([](Clock::time_point until) { return until; });
     if (settings_.mode == "paced") return run_paced();
@@ -110,6 +112,16 @@ class Load {
     for (int i = 0; i < settings_.lanes; ++i) {
       lanes.push_back(std::make_unique<bench::UnaryLane>(stub(i), queue_, settings_.path,
                                                          message_of(settings_.request, i), tally_));
+      lanes.back()->start();
+    }
+    measure([](Clock::time_point until) { return until; });
+  }
+
+  void run_xsf() {
+    std::vector<std::unique_ptr<bench::XsfLane>> lanes;
+    for (int i = 0; i < settings_.lanes; ++i) {
+      lanes.push_back(std::make_unique<bench::XsfLane>(
+          stub(i), queue_, settings_.path, settings_.opening, settings_.request, tally_));
       lanes.back()->start();
     }
     measure([](Clock::time_point until) { return until; });

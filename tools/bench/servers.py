@@ -65,7 +65,7 @@ def aio() -> Iterator[Server]:
 
 @contextmanager
 def loader(folder: Path, engines: tuple[str, ...]) -> Iterator[Server]:
-    """The loader with these of the engines native, inline and python, all of them echoes."""
+    """The loader with these of the engines native, inline and python, which are echoes, and emitter."""
     config = folder / f"loader-{'-'.join(engines)}.yaml"
     config.write_text(json.dumps(_configuration(engines)))
     command = [str(Path(sys.executable).with_name("loader")), "--config", str(config)]
@@ -80,6 +80,7 @@ def _configuration(engines: tuple[str, ...]) -> dict[str, object]:
         "native": {"wrapper": str(wrappers / "echo_c"), "slots": SLOTS, "threads": 2},
         "inline": {"wrapper": str(wrappers / "echo_c"), "slots": SLOTS, "isolation": "inline"},
         "python": {"wrapper": str(wrappers / "echo_py"), "slots": SLOTS, "threads": 2},
+        "emitter": {"wrapper": str(HERE / "emitter.py"), "slots": 4},
     }
     return {
         "service": "bench",

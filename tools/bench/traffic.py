@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from loader.v1 import frame_pb2, loader_pb2
 
 LOADER_EXEC = "/loader.v1.LoaderService/Exec"
 LOADER_SESSION = "/loader.v1.LoaderService/Session"
+XSF_CALL = "/utils.XsfCall/call"
 TRITON_EXEC = "/inference.GRPCInferenceService/ModelInfer"
 TRITON_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 
@@ -35,6 +37,8 @@ def traffic(folder: Path, engine: str, *, is_stream: bool, size: int) -> Traffic
         opening.write_bytes(request.read_bytes() + LANE + _parameter(b"sequence_start", b"\x08\x01"))
         request.write_bytes(request.read_bytes() + LANE)
         return Traffic(TRITON_STREAM, request, opening)
+    if engine == "aiges":
+        return _aiges(request, bytes(size), is_stream=is_stream)
     served = engine if engine in ("inline", "python") else "native"
     target = loader_pb2.Target(engine=served)
     frame = frame_pb2.Frame(items=[frame_pb2.Item(key="data", data=bytes(size))])
@@ -45,6 +49,67 @@ def traffic(folder: Path, engine: str, *, is_stream: bool, size: int) -> Traffic
     opening = folder / f"{name}-open.bin"
     opening.write_bytes(loader_pb2.SessionRequest(open=loader_pb2.Open(target=target)).SerializeToString())
     return Traffic(LOADER_SESSION, request, opening)
+
+
+def _aiges(request: Path, data: bytes, *, is_stream: bool) -> Traffic:
+    """A one-shot call; or the request that creates a session, and a package for it (a LoaderInput) without sync_id."""
+    attributes = _field(3, _entry(b"encoding", b"raw")) + _field(
+        3, _entry(b"status", b"1" if is_stream else b"3")
+    )
+    package = _field(7, _field(1, _field(1, b"data") + b"\x10\x04" + attributes) + _field(2, data))
+    begin = _field(1, b"native") + _field(4, _entry(b"sid", b"ase00010001@hu18c0ffee"))
+    expected = _field(6, _field(1, b"data") + b"\x10\x04" + _field(3, _entry(b"encoding", b"raw")))
+    if not is_stream:
+        request.write_bytes(_xsf(begin + b"\x18\x01" + expected + package))
+        return Traffic(XSF_CALL, request)
+    opening = request.with_suffix(".open.bin")
+    opening.write_bytes(_xsf(begin + expected))
+    request.write_bytes(package)
+    return Traffic(XSF_CALL, request, opening)
+
+
+def xsf_create(engine: str) -> bytes:
+    """The ReqData that opens a session."""
+    return _xsf(_field(1, engine.encode()))
+
+
+def xsf_poll(op: bytes, session: bytes, wait_s: float) -> bytes:
+    """The ReqData of an operation on a session: op 1, s 2, param 3."""
+    wait = _field(3, _entry(b"waitTime", str(int(wait_s * 1000)).encode()))
+    return _field(1, op) + (_field(2, session) if session else b"") + wait
+
+
+def fields_of(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a protobuf message that have a length; numbers are passed over."""
+    at = 0
+    while at < len(message):
+        tag, at = _read_varint(message, at)
+        size, at = _read_varint(message, at)
+        if tag & 7 == 2:
+            yield tag >> 3, message[at : at + size]
+            at += size
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def _xsf(body: bytes) -> bytes:
+    """A ReqData: op 1, param 3, data 4."""
+    param = b"".join(
+        _field(3, _entry(k, v)) for k, v in ((b"SeqNo", b"1"), (b"version", b"v2"), (b"waitTime", b"1000"))
+    )
+    return _field(1, b"AIIn") + param + _field(4, _field(1, body))
+
+
+def _entry(key: bytes, value: bytes) -> bytes:
+    return _field(1, key) + _field(2, value)
 
 
 def _triton(model: str, data: bytes) -> bytes:
