@@ -41,7 +41,8 @@ def _delay_us(call: Callable[..., bytes], session: bytes) -> float:
     data = answer
     for number in (5, 1, 5, 2):
         data = next(value for found, value in fields_of(data) if found == number)
-    return (now_ns - struct.unpack("<q", data)[0]) / 1e3
+    emitted_ns: int = struct.unpack("<q", data)[0]
+    return (now_ns - emitted_ns) / 1e3
 
 
 def _trip_us(call: Callable[..., bytes]) -> float:
