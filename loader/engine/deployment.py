@@ -6,11 +6,13 @@ Knows its instances and the data plane; which deployments there are is the super
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loader.config import DeploymentKey, Powers
+from loader.engine import gpu
 from loader.engine.instance import Instance, InstanceState
 from loader.errors import BadConfigError, EngineUnavailableError, InitFailedError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FINI_S = 10.0
+GPU_S = 2.0  # for the driver's answer
 UPDATE_S = 30.0
 
 
@@ -35,6 +38,7 @@ class Deployment:
         self.is_routed = False  # gets new sessions
         self.is_leaving = False  # its open sessions end, then it does
         self.rss_bytes = 0  # of its hosts, when they were told to end
+        self.gpu_bytes = 0
         self.id = -1
         self._core = core
         self._on_change = on_change
@@ -173,6 +177,8 @@ class Deployment:
         """Ends every host: its sessions may finish in `timeout_s` and are closed with `reason` then."""
         self.is_leaving = True
         self.rss_bytes = sum(i.process.rss_bytes() for i in self.instances if i.process is not None)
+        if gpu.CAN_TELL:
+            await self._measure_gpu()
         for instance in self.instances:
             instance.stop(timeout_s, reason)
         waits = [asyncio.ensure_future(instance.stopped.wait()) for instance in self.instances]
@@ -185,6 +191,12 @@ class Deployment:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    async def _measure_gpu(self) -> None:
+        pids = {instance.process.pid for instance in self.instances if instance.process is not None}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GPU_S):
+                self.gpu_bytes = await asyncio.to_thread(gpu.gpu_bytes, pids)
 
     def remove(self) -> None:
         """Forgets the engine; after end()."""

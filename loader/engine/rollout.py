@@ -165,7 +165,8 @@ class Rollout:
 
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
-                self._step(f"{old.key} has ended: {old.rss_bytes} bytes of memory came back")
+                gpu = f" and {old.gpu_bytes} of GPU memory" if old.gpu_bytes else ""
+                self._step(f"{old.key} has ended: {old.rss_bytes} bytes of memory{gpu} came back")
 
         task.add_done_callback(ended)
         return task

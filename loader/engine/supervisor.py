@@ -193,6 +193,8 @@ class Supervisor:
         self._deployments.remove(deployment)
         deployment.remove()
         fields = {"engine": str(deployment.key), "rss_bytes_returned": deployment.rss_bytes}
+        if deployment.gpu_bytes:
+            fields["gpu_bytes_returned"] = deployment.gpu_bytes
         logger.info("deployment ended", extra=fields)
         self._on_change(deployment)
 
