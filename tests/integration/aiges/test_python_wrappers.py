@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -399,3 +400,27 @@ def test_a_wrapper_tries_itself_without_a_server(name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert '"serviceId": "e3"' in done.stdout
     assert "result result: 5 bytes, status 2" in done.stdout
+
+
+def test_an_installed_aiges_is_used_where_that_was_asked_for(tmp_path: Path) -> None:
+    """Ours come first; LOADER_AIGES_SDK=installed turns that around, but for aiges_embed."""
+    (tmp_path / "site/aiges").mkdir(parents=True)
+    (tmp_path / "site/aiges/__init__.py").write_text("IS_INSTALLED = True\n")
+    wrapper = tmp_path / "wrapper.py"
+    wrapper.write_text("""
+import os
+
+import aiges
+import aiges_embed
+
+assert hasattr(aiges, "IS_INSTALLED") == (os.environ.get("LOADER_AIGES_SDK") == "installed")
+assert aiges_embed.callback(None, "nobody") == -1
+
+class Wrapper:
+    def wrapperOnceExec(self, params, reqData): ...
+""")
+    for choice, code in (("ours", 0), ("installed", 0), ("none", 3)):
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "LOADER_AIGES_SDK": choice}
+        done = run(*command("check", str(wrapper)), environment=environment)
+        assert done.returncode == code, done.stderr
+    assert "LOADER_AIGES_SDK is 'none': write ours or installed" in done.stderr

@@ -1,0 +1,146 @@
+"""An AIGES wrapper as an engine, without a host: which object is made, what is called on it, how results come."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from loader.compat.aiges.author import find_author
+from loader.compat.aiges.engine import AigesEngine, engine_of, reads_by_default
+from loader.wrapper import Config, Error, Rejected
+
+
+def module_of(source: str) -> ModuleType:
+    module = ModuleType("wrapper")
+    exec(dedent(source), vars(module))  # noqa: S102
+    return module
+
+
+def engine(source: str) -> Any:
+    found = engine_of(module_of(source))
+    assert found is not None
+    made = found()
+    assert isinstance(made, AigesEngine)
+    return made
+
+
+RESOURCES = """
+    class Wrapper:
+        calls = []
+        def wrapperOnceExec(self, params, reqData): ...
+        def wrapperInit(config):
+            Wrapper.calls.append(("init", config))
+        def wrapperFini():
+            Wrapper.calls.append("fini")
+        def wrapperLoadRes(self, reqData, patch_id):
+            node = reqData.list[0]
+            self.calls.append((node.key, node.data, node.type, node.status, patch_id))
+            return 5 if node.key == "bad" else 0
+        def wrapperUnloadRes(self, resId):
+            self.calls.append(resId)
+        def wrapperError(self, ret):
+            return "bad resource"
+"""
+
+
+def test_functions_without_self_are_called_without_it() -> None:
+    """As the documentation of AIGES once taught; None is success."""
+    made = engine(RESOURCES)
+    made.init(Config({"a": 1}))
+    made.fini()
+    assert made.author.class_.calls == [("init", {"a": "1"}), "fini"]
+
+
+def test_personal_resources() -> None:
+    """One node of type 4 and status END; the wrapper's own code is told; what is not loaded cannot be unloaded."""
+    made = engine(RESOURCES)
+    made.init(Config())
+    made.load_resource(7, "voice", b"data", {"patch_id": "p7"})
+    with pytest.raises(Error) as raised:
+        made.load_resource(8, "bad", b"", {})
+    assert (raised.value.code, raised.value.message) == (10903, "bad resource;code=5")
+    made.unload_resource(7)
+    with pytest.raises(Rejected):
+        made.unload_resource(8)
+    assert made.author.class_.calls[1:] == [("voice", b"data", 4, 2, "p7"), ("bad", b"", 4, 2, 8), "p7"]
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("def __init__(self): raise OSError('no model')", "OSError: no model;code=-1"),
+        ("def wrapperInit(self, config): raise OSError('no model')", "OSError: no model;code=-1"),
+        ("def wrapperInit(self, config): return 30", ("wrapperInit failed;code=30")),
+    ],
+)
+def test_an_init_that_fails_says_why(source: str, error: str) -> None:
+    """The constructor counts as init."""
+    made = engine(
+        f"class Wrapper:\n        def wrapperOnceExec(self, params, reqData): ...\n        {source}"
+    )
+    with pytest.raises(Error) as raised:
+        made.init(Config())
+    assert (raised.value.code, raised.value.message) == (10901, error)
+
+
+def test_a_long_text_leaves_room_for_its_code() -> None:
+    """In bytes: three for each of these letters."""
+    made = engine("""
+        class Wrapper:
+            def wrapperOnceExec(self, params, reqData): ...
+            def wrapperInit(self, config): return 5
+            def wrapperError(self, ret): return "错" * 2000
+    """)
+    with pytest.raises(Error) as raised:
+        made.init(Config())
+    assert raised.value.message.endswith("错;code=5")
+    assert len(raised.value.message.encode()) < 2000
+
+
+READ = "def wrapperRead(self, handle): return self.queue.get()"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_read"),
+    [
+        (READ, True),
+        (READ + "\n    def answer(self): callback(1, 2)", False),
+        (READ + "\n    def answer(self): return [aiges_embed.callback for _ in ()]", False),
+        ("def wrapperRead(self, handle): return []", False),
+        (
+            "def wrapperRead(self, handle):\n        'for later'\n        raise NotImplementedError('no')",
+            False,
+        ),
+        ("pass", False),
+    ],
+)
+def test_results_of_sessions_are_read_where_nothing_calls_back(body: str, is_read: bool) -> None:
+    """By what the wrapper's functions name; a wrapperRead that does nothing is none."""
+    author = find_author(
+        module_of(f"class Wrapper:\n    def wrapperCreate(self, params, sid): ...\n    {body}")
+    )
+    assert author is not None
+    assert reads_by_default(author) == is_read
+
+
+def test_what_is_no_aiges_wrapper_is_left_alone() -> None:
+    """A class of that name with other methods; loader's own Wrapper; functions with other names."""
+    assert engine_of(module_of("class Wrapper:\n    def predict(self): ...")) is None
+    assert engine_of(module_of("from loader import Wrapper")) is None
+    assert engine_of(module_of("def wrapperInit(config): ...")) is None
+
+
+def test_an_attribute_of_the_object_counts_as_a_method() -> None:
+    """A function that the constructor puts there is bound as it is."""
+    made = engine("""
+        class Wrapper:
+            def __init__(self, legacy):
+                self.wrapperInit = lambda: 9 if legacy is False else 0
+            def wrapperOnceExec(self, params, reqData): ...
+            def wrapperInit(self, config): ...
+    """)
+    with pytest.raises(Error, match="code=9"):
+        made.init(Config())
