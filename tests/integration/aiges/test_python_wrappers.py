@@ -12,6 +12,7 @@ from textwrap import dedent
 
 import pytest
 from running import Running, command, until
+from xsf_client import ServiceError, Source, Xsf, payload
 
 from loader import errors
 from loader.client import Client, Item, Result
@@ -346,6 +347,34 @@ def test_a_client_that_leaves_gives_its_slot_back(loader: Running, client: Clien
             assert next(session.results())["out"] == "the only one"
             session.cancel()
     until(lambda: loader.instance("traps").slots_used == 0, "the slots are free")
+
+
+@pytest.fixture
+def stock(loader: Running) -> Iterator[Xsf]:
+    """A client of AIGES."""
+    one = Xsf(loader.ready["grpc"])
+    yield one
+    one.close()
+
+
+def test_a_client_of_aiges_calls_once(stock: Xsf) -> None:
+    """Its headers' sid and its parameters arrive; errors are the wrapper's."""
+    output = stock.once("e3_sdk", [payload("input", b"hi", encoding="utf8")], params={"a": "1"})
+    told = json.loads(output.pl[0].data)
+    assert told["params"] == {"a": "1", "sid": "ase00010001@hu18c0ffee"}
+    assert told["nodes"] == [["input", 2, 0, 3, {"encoding": "utf8", "seq": "0", "status": "3"}]]
+    with pytest.raises(ServiceError, match=r"10909: no result\.\.;code=100"):
+        stock.once("e3_sdk", [payload("input", b"error 100")])
+
+
+@pytest.mark.parametrize(
+    ("engine", "key"), [("e3_sdk", "input"), ("e2_mixed", "in"), ("e1_read", "data"), ("v1_functions", "in")]
+)
+def test_a_client_of_aiges_streams(stock: Xsf, engine: str, key: str) -> None:
+    """Three slices, results called back or read, until END."""
+    came = stock.stream(engine, [Source(key, [b"a", b"b", b"c"])], params={"by": "sid"})
+    assert came[-1].meta.attribute["status"] == "2"
+    assert len(came) == (9 if engine == "e2_mixed" else 3)
 
 
 def test_describe_tells_how_it_was_bound(client: Client) -> None:
