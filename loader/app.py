@@ -113,6 +113,7 @@ class App:
         self._node = ""
         self._grpc_address = ""
         self._admin_address = ""
+        self._dialled_address = ""
         self._certificates: Certificates | None = None
         self._is_started = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,7 +175,10 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._drain.signalled)
         self._supervisor.spawn(first.specs.values())
-        self._core.set_aiges(aiges_options(config, self._grpc_address))
+        from loader.registry.dialable import dialable  # while the hosts start
+
+        self._dialled_address = dialable(config.advertise, self._grpc_address)
+        self._core.set_aiges(aiges_options(config, self._dialled_address))
         self._stages.end("hosts spawned")
 
     async def _first(self) -> Prepared:
@@ -328,7 +332,7 @@ class App:
         if record.state is AckState.APPLIED:
             serving = self._revisions.serving
             start_logging(serving.service.log.level, serving.service.log.format)
-            self._core.set_aiges(aiges_options(serving.service, self._grpc_address))
+            self._core.set_aiges(aiges_options(serving.service, self._dialled_address))
             self._follower.applied(serving.revision, is_good=not record.error)
         self._follower.acknowledge(record.revision, record.state, record.error, record.duration_s)
 

@@ -48,13 +48,11 @@ def core_options(config: ServiceConfig) -> dict[str, Any]:
     }
 
 
-def aiges_options(config: ServiceConfig, grpc_address: str) -> dict[str, Any]:
-    """What AIGES clients see, in the data plane's words."""
-    from loader.registry.dialable import dialable
-
+def aiges_options(config: ServiceConfig, address: str) -> dict[str, Any]:
+    """What AIGES clients see, in the data plane's words; `address` is IPv4:PORT."""
     aiges = config.aiges
     return {
-        "address": dialable(config.advertise, grpc_address),
+        "address": address,
         "header_pass": list(aiges.header_pass),
         "session_ttl_ms": aiges.session_ttl_ms,
     }

@@ -10,7 +10,7 @@
 namespace loader::server {
 namespace {
 
-// An answer leaves so long before the client's own deadline.
+// An answer leaves so long before the client's own deadline, or at three quarters of a short one.
 constexpr int64_t kMarginNs = 10'000'000;
 constexpr size_t kMostHeld = 1024;
 // Input of all sessions of this shard that waits for engines.
@@ -150,17 +150,28 @@ void AigesDesk::create(const XsfRequest& request, std::string_view bytes,
     shard_.count_refusal(ErrorCode::INVALID_ARGUMENT);
     return answer_error(asker, handle, {}, {kAigesUnmarshal, wrong});
   }
-  const LoaderInput& input = input_.view();
-  if (input.is_once && input.payloads.empty()) {
+  if (const AigesError error = check_first(); error.is_set()) {
     shard_.count_refusal(ErrorCode::INVALID_ARGUMENT);
-    return answer_error(asker, handle, input.service_id,
-                        {kAigesInvalidData, "invalid data: a one-shot call without payload"});
+    return answer_error(asker, handle, input_.view().service_id, error);
   }
   if (hold(request, bytes, caller, asker)) return;
   session::OpenRequest out;
   if (auto error = admit(caller, out)) return refuse(asker, handle, *error);
-  if (input.is_once) return open_once(request, std::move(out), std::move(handle), caller, asker);
+  if (input_.view().is_once) {
+    return open_once(request, std::move(out), std::move(handle), caller, asker);
+  }
   open_stream(request, std::move(out), std::move(handle), caller, asker);
+}
+
+AigesError AigesDesk::check_first() const {
+  const LoaderInput& input = input_.view();
+  if (!input.has_known_state) {
+    return {kAigesInvalidMode, "invalid session mode: state is 0 (STREAM) or 1 (ONCE)"};
+  }
+  if (input.is_once && input.payloads.empty()) {
+    return {kAigesInvalidData, "invalid data: a one-shot call without payload"};
+  }
+  return {};
 }
 
 // The one name that is served, or held; empty: there are several, or none.
@@ -308,8 +319,9 @@ std::string AigesDesk::own_or_new(std::string_view handle) {
 
 int64_t AigesDesk::answer_by(const XsfRequest& request, const AigesCallerView& caller) const {
   const int64_t by_wish = now_ns() + request.wait_ms * 1'000'000;
-  return caller.deadline_ns == INT64_MAX ? by_wish
-                                         : std::min(by_wish, caller.deadline_ns - kMarginNs);
+  if (caller.deadline_ns == INT64_MAX) return by_wish;
+  const int64_t margin = std::min(kMarginNs, (caller.deadline_ns - now_ns()) / 4);
+  return std::min(by_wish, caller.deadline_ns - margin);
 }
 
 bool AigesDesk::has_room_for(size_t bytes) const {

@@ -76,6 +76,7 @@ class AigesDesk {
   void abort(const XsfRequest& request, AigesAsker& asker);
   bool hold(const XsfRequest& request, std::string_view bytes, const AigesCallerView& caller,
             AigesAsker& asker);
+  AigesError check_first() const;
   std::string_view only_engine() const;
   // Fills the admission's request; what is wrong, or nothing.
   std::optional<ErrorReport> admit(const AigesCallerView& caller, session::OpenRequest& out);

@@ -45,7 +45,7 @@ void AigesStream::start(session::OpenRequest request, std::string_view bytes, Ai
   const bool is_queued =
       !is_final_ && desk_.core().find_session(id_, info) && info.state == session::State::kQueued;
   if (is_queued) return wait(asker, desk_.now_ns() + kOpenAnswerNs, Wants::kOpen);
-  answer(asker);
+  answer_open(asker);
 }
 
 void AigesStream::take_input(std::string_view bytes, int64_t answer_by_ns, AigesAsker& asker) {
@@ -115,11 +115,24 @@ void AigesStream::flush() {
     auto due = std::find_if(waiting_.begin(), waiting_.end(),
                             [this](const Waiting& one) { return is_due(one); });
     if (due == waiting_.end()) return;
-    AigesAsker& asker = *due->asker;
-    waiting_.erase(due);
-    asker.place = nullptr;
-    answer(asker);
+    answer_waiting(due);
   }
+}
+
+void AigesStream::answer_waiting(std::vector<Waiting>::iterator at) {
+  const Waiting waiting = *at;
+  waiting_.erase(at);
+  waiting.asker->place = nullptr;
+  waiting.wants == Wants::kOpen ? answer_open(*waiting.asker) : answer(*waiting.asker);
+}
+
+// Clients look at the handle of this answer and at ResData, and at nothing else: results and what
+// went wrong later are for the next call.
+void AigesStream::answer_open(AigesAsker& asker) {
+  if (error_.code == kAigesNoLicence) return answer(asker);
+  last_call_ns_ = desk_.now_ns();
+  desk_.answer(asker, handle_, {service_id_, 0, {}, AigesStatus::kBegin}, {});
+  arm();
 }
 
 // What there is: a package, the end, or nothing.
@@ -348,10 +361,7 @@ void AigesStream::fire() {
     auto late = std::find_if(waiting_.begin(), waiting_.end(),
                              [&](const Waiting& one) { return one.answer_by_ns <= now; });
     if (late == waiting_.end()) break;
-    AigesAsker& asker = *late->asker;
-    waiting_.erase(late);
-    asker.place = nullptr;
-    answer(asker);
+    answer_waiting(late);
   }
   if (is_released_) return;
   if (waiting_.empty() && last_call_ns_ + desk_.session_ttl_ns() <= now) {

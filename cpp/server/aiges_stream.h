@@ -57,6 +57,8 @@ class AigesStream final : public AigesFront {
   bool has_output() const { return !output_.empty() || is_final_ || error_.is_set(); }
   bool is_due(const Waiting& waiting) const;
   void wait(AigesAsker& asker, int64_t answer_by_ns, Wants wants);
+  void answer_waiting(std::vector<Waiting>::iterator at);
+  void answer_open(AigesAsker& asker);
   void answer(AigesAsker& asker);
   void answer_package(AigesAsker& asker);
   void answer_rest(const AigesError& error);

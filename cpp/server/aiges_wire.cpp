@@ -116,7 +116,10 @@ const char* read_expect(std::string_view bytes, LoaderInput& out) {
 
 const char* read_field(const WireReader& in, LoaderInput& out) {
   if (in.is_number()) {
-    if (in.field() == 3) out.is_once = in.number() == 1;
+    if (in.field() == 3) {
+      out.is_once = in.number() == 1;
+      out.has_known_state = in.number() <= 1;
+    }
     if (in.field() == 8) out.sync_id = static_cast<int32_t>(in.number());
     return nullptr;
   }
@@ -155,6 +158,7 @@ std::string session_bytes(std::string_view handle, std::string_view trace, std::
 void LoaderInput::clear() {
   service_id = {};
   is_once = false;
+  has_known_state = true;
   sync_id = 0;
   headers.clear();
   params.clear();

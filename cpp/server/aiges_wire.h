@@ -46,6 +46,7 @@ struct AigesPayload {
 struct LoaderInput {
   std::string_view service_id;
   bool is_once = false;
+  bool has_known_state = true;
   int32_t sync_id = 0;
   std::vector<TextPair> headers;
   std::vector<TextPair> params;

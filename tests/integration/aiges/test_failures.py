@@ -43,6 +43,11 @@ def assert_served(client: Xsf) -> None:
         (b"\x0a\xff\xff", 10401, "the data is not a serialised LoaderInput"),
         (b"\x2a\x05\x0a\x01\xff\x12\x00", 10401, "a name or value is not UTF-8"),
         (once_body("echo"), 10009, "invalid data: a one-shot call without payload"),
+        (
+            xsf.LoaderInput(serviceId="echo", state=7),
+            10004,
+            "invalid session mode: state is 0 (STREAM) or 1 (ONCE)",
+        ),
         (once_body("echo", xsf.Payload(data=b"x")), 10106, "payload 0 has no meta.name"),
         (
             once_body("nowhere", payload("in", b"x")),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import grpc
 import pytest
@@ -125,4 +126,48 @@ def test_a_drain_lets_open_sessions_come_to_their_end(tmp_path: Path) -> None:
             texts += client.call("AIOut", session).texts
         assert texts == ["last"]
         assert running.process.wait(15) == 0
+        client.close()
+
+
+REPLACED = """
+    import time
+    from pathlib import Path
+
+    from loader import Wrapper
+
+
+    class Replaced(Wrapper):
+        def init(self, config):
+            end = time.monotonic() + 20
+            while config["gate"] and not Path(config["gate"]).exists() and time.monotonic() < end:
+                time.sleep(0.02)
+            self.word = config["word"]
+
+        def exec(self, request):
+            return {"text": self.word}
+"""
+
+
+def test_calls_wait_while_their_engine_is_replaced_in_place(tmp_path: Path) -> None:
+    """As long as their waitTime allows: 10110 then, and an answer of the new engine where it comes in time."""
+    (tmp_path / "replaced.py").write_text(dedent(REPLACED))
+
+    def config(word: str, gate: str) -> str:
+        keys = f"wrapper: replaced.py, replace: in_place, config: {{word: {word}, gate: '{gate}'}}"
+        return f"engines:\n  echo: {{{keys}}}\n"
+
+    with Running(tmp_path, config("one", "")) as running:
+        client = Xsf(running.ready["grpc"], timeout_ms=100)
+        given = xsf.LoaderInput(serviceId="echo", state=1, pl=[payload("in", b"x", status="3")])
+        assert client.call("AIIn", None, given, SeqNo="1").texts == ["one"]
+        gate = tmp_path / "gate"
+        running.file.write_text(config("two", str(gate)))
+
+        def is_held() -> bool:
+            return bool(client.send("AIIn", None, given, SeqNo="1").response.code == 10110)
+
+        until(is_held, "the replacement has begun")
+        waiting = client.begin("AIIn", None, given, SeqNo="1", waitTime="20000")
+        gate.touch()
+        assert client.answer_of("AIIn", waiting).texts == ["two"]
         client.close()
