@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -21,11 +22,12 @@
 
 // What a variant leaves out leaves its parts unused.
 #pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-variable"
 
 namespace {
 
 struct Counters {
-  std::atomic<int> created{0}, destroyed{0}, executed{0}, freed{0}, frees_of_failures{0};
+  std::atomic<int> created{0}, destroyed{0}, executed{0}, freed{0};
   std::atomic<int> last_return{99};  // of a callback that was one too many
   std::atomic<int> frees_with_wrong_tag{0}, frees_with_wrong_head{0};
 };
@@ -146,12 +148,37 @@ void flood(Session& session, int count) {
               0);
 }
 
+// One thread of the library's for the callbacks of all sessions, as engines with a queue have it.
+void post(std::function<void()> job) {
+  // Never destroyed: the thread outlives everything.
+  static auto& queue_mutex = *new std::mutex;
+  static auto& posted = *new std::condition_variable;
+  static auto& jobs = *new std::deque<std::function<void()>>;
+  static std::once_flag started;
+  std::call_once(started, [] {
+    std::thread([] {
+      while (true) {
+        std::unique_lock lock(queue_mutex);
+        posted.wait(lock, [] { return !jobs.empty(); });
+        const auto next = std::move(jobs.front());
+        jobs.pop_front();
+        lock.unlock();
+        next();
+      }
+    }).detach();
+  });
+  std::lock_guard lock(queue_mutex);
+  jobs.push_back(std::move(job));
+  posted.notify_one();
+}
+
 }  // namespace
 
 extern "C" {
 
 #ifndef NO_SETCTRL
 int wrapperSetCtrl(CtrlType type, void* func) {
+  if (type == CTMeterCustom) order.clear();  // an instance begins
   order += "ctrl" + std::to_string(type) + ";";
   if (type == CTMeterCustom) meter = reinterpret_cast<wrapperMeterCustom>(func);
   if (type == CTTraceLog) trace_log = reinterpret_cast<wrapperTraceLog>(func);
@@ -162,6 +189,11 @@ int wrapperSetCtrl(CtrlType type, void* func) {
 #ifndef NO_INIT
 int wrapperInit(pConfig cfg) {
   order += "init;";
+  for (std::atomic<int>* one :
+       {&counters.created, &counters.destroyed, &counters.executed, &counters.freed,
+        &counters.frees_with_wrong_tag, &counters.frees_with_wrong_head})
+    *one = 0;
+  counters.last_return = 99;
   config_text = text_of(cfg) + (cfg == nullptr ? "NULL" : "");
   const std::string fail = value_of(cfg, "fail_init");
   if (fail == "throw") throw std::runtime_error("thrown by wrapperInit");
@@ -219,9 +251,8 @@ static std::string report(const std::string& what, pParamList params, unsigned i
   return "created " + std::to_string(counters.created) + " destroyed " +
          std::to_string(counters.destroyed) + " executed " + std::to_string(counters.executed) +
          " freed " + std::to_string(counters.freed) + " wrong " +
-         std::to_string(counters.frees_of_failures + counters.frees_with_wrong_tag +
-                        counters.frees_with_wrong_head) +
-         " last " + std::to_string(counters.last_return);
+         std::to_string(counters.frees_with_wrong_tag + counters.frees_with_wrong_head) + " last " +
+         std::to_string(counters.last_return);
 }
 
 static int exec(const char* usrTag, pParamList params, pDataList reqData, pDataList* respData,
@@ -239,12 +270,8 @@ static int exec(const char* usrTag, pParamList params, pDataList reqData, pDataL
   }
   if (what == "segfault") std::raise(SIGSEGV);
   if (what == "hang") hang();
-  if (what == "wait_late") {  // until the late callback of a destroyed session has returned
-    std::unique_lock lock(mutex);
-    late_done.wait(lock, [] { return is_late_done; });
-  }
   const bool is_report = what == "params" || what == "config" || what == "order" || what == "ids" ||
-                         what == "counters" || what == "wait_late";
+                         what == "counters";
   if (what == "empty") {
     *respData = nullptr;
   } else if (is_report) {
@@ -325,9 +352,13 @@ int wrapperExecAsync(const char* usrTag, pParamList params, pDataList reqData,
   const std::string what = value_of(params, "do");
   if (what == "fail") return 21111;
   const std::string tag = usrTag;  // a copy: content is what counts
+  if (what == "wait_late") {       // until the late callback of a destroyed session has returned
+    std::unique_lock lock(mutex);
+    late_done.wait(lock, [] { return is_late_done; });
+  }
+  const bool is_report = what == "counters" || what == "wait_late";
   const std::string told = report(what, params, psrIds, psrCnt);
-  pDataList results =
-      what == "counters" ? node_of("report", told, DataText, DataOnce) : echo_of(reqData);
+  pDataList results = is_report ? node_of("report", told, DataText, DataOnce) : echo_of(reqData);
   const auto answer = [=] {
     callback(tag.c_str(), what == "error" ? nullptr : results, what == "error" ? 33 : 0);
     if (what == "twice") counters.last_return = callback(tag.c_str(), results, 0);
@@ -383,6 +414,15 @@ int wrapperWrite(const void* handle, pDataList reqData) {
     session.threads.emplace_back([&session] { flood(session, 400); });
   } else if (what == "flood_inside" && is_last) {
     flood(session, 400);
+  } else if (what == "shared") {
+    // Copies: the session may be over by then.
+    for (int i = 0; i < 20; ++i) {
+      post([callback = session.callback, tag = session.tag, i] {
+        pDataList result = node_of("n", std::to_string(i), DataText, DataContinue);
+        callback(tag.c_str(), result, 0);
+        free_list(result);
+      });
+    }
   } else if (what == "end_twice" && is_last) {
     call_back(session, echo_of(reqData), 0);
     call_back(session, echo_of(reqData), 0);
