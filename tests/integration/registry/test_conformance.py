@@ -244,4 +244,5 @@ def test_nothing_is_left_after_close(backend: Backend) -> None:
     check(scenario)  # what the first use of a library leaves open is not ours
     threads, files = threading.active_count(), process.num_fds()
     check(scenario)
-    assert (threading.active_count(), process.num_fds()) == (threads, files)
+    assert threading.active_count() <= threads, "of earlier tests some may end meanwhile"
+    assert process.num_fds() <= files
