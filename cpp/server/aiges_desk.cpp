@@ -10,8 +10,10 @@
 namespace loader::server {
 namespace {
 
-// An answer leaves so long before the client's own deadline, or at three quarters of a short one.
-constexpr int64_t kMarginNs = 10'000'000;
+// An answer leaves so long before the client's own deadline: as late as may be where it is an
+// error, with time for a busy client where it only says that there is nothing yet.
+constexpr int64_t kErrorMarginNs = 10'000'000;
+constexpr int64_t kEmptyMarginNs = 100'000'000;
 constexpr size_t kMostHeld = 1024;
 // Input of all sessions of this shard that waits for engines.
 constexpr size_t kMostKeptBytes = 256u << 20;
@@ -234,7 +236,7 @@ void AigesDesk::open_once(const XsfRequest& request, session::OpenRequest out, s
     shard_.admission().engine().invalid_requests++;
     return answer_error(asker, handle, input_.view().service_id, *wrong);
   }
-  out.deadline_ns = answer_by(request, caller);
+  out.deadline_ns = answer_by(request, caller, kErrorMarginNs);
   own(std::make_unique<AigesOnce>(*this, std::move(handle), input_.view(), caller.peer.address,
                                   asker))
       .start(out);
@@ -318,10 +320,16 @@ std::string AigesDesk::own_or_new(std::string_view handle) {
 }
 
 int64_t AigesDesk::answer_by(const XsfRequest& request, const AigesCallerView& caller) const {
+  return answer_by(request, caller, kEmptyMarginNs);
+}
+
+int64_t AigesDesk::answer_by(const XsfRequest& request, const AigesCallerView& caller,
+                             int64_t margin_ns) const {
   const int64_t by_wish = now_ns() + request.wait_ms * 1'000'000;
   if (caller.deadline_ns == INT64_MAX) return by_wish;
-  const int64_t margin = std::min(kMarginNs, (caller.deadline_ns - now_ns()) / 4);
-  return std::min(by_wish, caller.deadline_ns - margin);
+  // A short deadline has a short margin.
+  margin_ns = std::min(margin_ns, (caller.deadline_ns - now_ns()) / 10);
+  return std::min(by_wish, caller.deadline_ns - margin_ns);
 }
 
 bool AigesDesk::has_room_for(size_t bytes) const {

@@ -89,6 +89,8 @@ class AigesDesk {
   AigesStream* find(std::string_view handle) const;
   bool was_released(std::string_view handle) const;
   int64_t answer_by(const XsfRequest& request, const AigesCallerView& caller) const;
+  int64_t answer_by(const XsfRequest& request, const AigesCallerView& caller,
+                    int64_t margin_ns) const;
   std::string own_or_new(std::string_view handle);
   template <class Front>
   Front& own(std::unique_ptr<Front> front);

@@ -1,7 +1,9 @@
-"""One running loader for the tests of the AIGES wire: echo_c, echo_c with one slot, and an engine that does as told."""
+"""One running loader for the tests of the AIGES wire: echo_c, echo_c with one slot, an AIGES library that echoes, and
+an engine that does as told."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,12 +86,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("aiges")
     (folder / "stage").mkdir()
     (folder / "stage" / "wrapper.py").write_text(dedent(STAGE))
+    source = Path(__file__).parents[2] / "cpp/host/aiges/echo.c"
+    build = ["gcc", "-std=c11", "-shared", "-fPIC", "-D_GNU_SOURCE", str(source), "-o", "libwrapper.so"]
+    subprocess.run(build, cwd=folder, check=True, timeout=60)
     config = f"""
         data_plane_threads: 3
         aiges: {{header_pass: [appid], session_ttl_ms: 2000}}
         engines:
           echo: {{wrapper: {WRAPPERS / "echo_c"}, slots: 64}}
           one: {{wrapper: {WRAPPERS / "echo_c"}, slots: 1}}
+          library: {{wrapper: libwrapper.so, slots: 8}}
           stage:
             wrapper: stage
             slots: 8

@@ -52,7 +52,7 @@ def assert_served(client: Xsf) -> None:
         (
             once_body("nowhere", payload("in", b"x")),
             10106,
-            'no engine "nowhere" is served here; served are: echo 1.0.0, one 1.0.0, stage 1',
+            'no engine "nowhere" is served here; served are: echo 1.0.0, one 1.0.0, library 1, stage 1',
         ),
     ],
 )

@@ -49,10 +49,11 @@ def test_the_handle_of_an_answer_is_an_address_to_dial(client: Xsf, service: Run
     assert answers[0].response.s.sess == {"PeerAddr": service.ready["grpc"]}
 
 
-def test_what_was_sent_binary_comes_back_binary(client: Xsf) -> None:
+@pytest.mark.parametrize("engine", ["echo", "library"])
+def test_what_was_sent_binary_comes_back_binary(client: Xsf, engine: str) -> None:
     """Text in any encoding and audio are bytes to the loader."""
     gb2312 = "中文".encode("gb2312")
-    output = client.once("echo", [payload("t", gb2312), payload("a", bytes(range(256)), AUDIO)])
+    output = client.once(engine, [payload("t", gb2312), payload("a", bytes(range(256)), AUDIO)])
     assert [(one.meta.name, one.meta.dataType, bytes(one.data)) for one in output.pl] == [
         ("t", TEXT, gb2312),
         ("a", AUDIO, bytes(range(256))),
@@ -68,10 +69,14 @@ def test_a_large_payload_travels_whole(client: Xsf) -> None:
 # ---- stream
 
 
-def test_a_stream_is_created_fed_polled_and_closed(client: Xsf) -> None:
+ECHOES = pytest.mark.parametrize("engine", ["echo", "library"])
+
+
+@ECHOES
+def test_a_stream_is_created_fed_polled_and_closed(client: Xsf, engine: str) -> None:
     """Mode 1: create without payload, packages numbered from 1, polls until END, a final AIExcp."""
     source = Source("in", [b"a", b"b", b"c"], describe={"encoding": "utf8"})
-    came = client.stream("echo", [source], expect=[expect("in")])
+    came = client.stream(engine, [source], expect=[expect("in")])
     assert [bytes(one.data) for one in came] == [b"a", b"b", b"c"]
     assert [(attributes(one)["seq"], attributes(one)["status"]) for one in came] == [
         ("1", "1"),
@@ -97,9 +102,10 @@ def test_the_last_result_of_an_engine_without_statuses_is_the_end(client: Xsf) -
     assert [entry[2] for entry in client.transcript].count(END) == 2  # the last answer, and that of AIExcp
 
 
-def test_streams_share_packages(client: Xsf) -> None:
+@ECHOES
+def test_streams_share_packages(client: Xsf, engine: str) -> None:
     """Several streams in one package are several nodes of one frame, numbered by key."""
-    came = client.stream("echo", [Source("a", [b"1", b"2"]), Source("b", [b"x", b"y"], AUDIO)])
+    came = client.stream(engine, [Source("a", [b"1", b"2"]), Source("b", [b"x", b"y"], AUDIO)])
     assert [(one.meta.name, bytes(one.data), attributes(one)["seq"]) for one in came] == [
         ("a", b"1", "1"),
         ("b", b"x", "1"),
@@ -114,9 +120,10 @@ def test_lines_of_text(client: Xsf) -> None:
     assert [bytes(one.data) for one in came] == [b"ONE", b"TWO", b"THREE"]
 
 
-def test_files_with_running_sequence_numbers(client: Xsf) -> None:
+@ECHOES
+def test_files_with_running_sequence_numbers(client: Xsf, engine: str) -> None:
     """Mode 3: SeqNo goes on counting, which means nothing."""
-    came = client.files("echo", "in", [b"\0" * 1000, b"\1" * 1000])
+    came = client.files(engine, "in", [b"\0" * 1000, b"\1" * 1000])
     assert [bytes(one.data)[:1] for one in came] == [b"\0", b"\1"]
 
 
@@ -196,9 +203,10 @@ def test_a_one_shot_call_ends_with_its_wait(client: Xsf) -> None:
 # ---- order
 
 
-def test_packages_are_taken_in_the_order_of_sync_id(nomad: Xsf) -> None:
+@ECHOES
+def test_packages_are_taken_in_the_order_of_sync_id(nomad: Xsf, engine: str) -> None:
     """Late ones wait, old ones are dropped without a word, empty ones count."""
-    session = nomad.echoed(nomad.create("echo"))
+    session = nomad.echoed(nomad.create(engine))
     for sync_id, data in ((3, b"c"), (2, b""), (3, b"again"), (1, b"a"), (1, b"old"), (5, b"e"), (4, b"d")):
         pl = [payload("in", data, status="2" if sync_id == 5 else "1")] if data else []
         body = xsf.LoaderInput(state=STREAM_STATE, sync_id=sync_id, pl=pl)

@@ -43,7 +43,12 @@ def test_the_toolbox_tells_status_health_and_licences(service: Running, client: 
     """What load balancers ask for."""
     status = json.loads(command(service, "status"))
     assert status["status"] == "ok"
-    assert {one["name"]: one["licences"] for one in status["engines"]} == {"echo": 64, "one": 1, "stage": 8}
+    assert {one["name"]: one["licences"] for one in status["engines"]} == {
+        "echo": 64,
+        "library": 8,
+        "one": 1,
+        "stage": 8,
+    }
     assert json.loads(command(service, "health")) == {"status": "ok"}
     assert 'concurrent_statistics{sub="ase",name="one",type="max"} 1' in command(service, "metrics")
     assert "known are status" in json.loads(command(service, "what"))["error"]
