@@ -85,7 +85,7 @@ def outcome_of(value: Any, results: Iterable[Any] = ()) -> Outcome:
         return Outcome(0, own + _nodes(value))
     if is_response(value):
         return Outcome(code_of(value), own + _nodes(_get(value, "list", None) or ()))
-    if isinstance(value, Mapping) or hasattr(value, "data"):
+    if isinstance(value, dict) or hasattr(value, "data"):
         return Outcome(0, own + _nodes([value]))
     raise TypeError(f"a {type(value).__name__} is no result: return a Response")
 
@@ -124,7 +124,7 @@ def to_node(value: Any) -> Node | None:
 
 
 def _get(value: Any, name: str, otherwise: Any) -> Any:
-    return value.get(name, otherwise) if isinstance(value, Mapping) else getattr(value, name, otherwise)
+    return value.get(name, otherwise) if isinstance(value, dict) else getattr(value, name, otherwise)
 
 
 def _number(value: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from loader.compat.aiges.author import find_author
 from loader.compat.aiges.engine import AigesEngine, engine_of, reads_by_default
+from loader.compat.aiges.receivers import RECEIVERS
+from loader.testing import EngineFailure, open_wrapper
 from loader.wrapper import Config, Error, Rejected
 
 
@@ -144,3 +147,22 @@ def test_an_attribute_of_the_object_counts_as_a_method() -> None:
     """)
     with pytest.raises(Error, match="code=9"):
         made.init(Config())
+
+
+def test_a_session_that_was_refused_leaves_no_name(tmp_path: Path) -> None:
+    """Its sid and tag are free again, as those of one that has ended."""
+    (tmp_path / "wrapper.py").write_text(
+        dedent("""
+            class Wrapper:
+                def wrapperCreate(self, params, sid): return 5 if params["sid"] == "refused" else sid
+                def wrapperWrite(self, handle, req): ...
+                def wrapperDestroy(self, handle): ...
+        """)
+    )
+    with open_wrapper(tmp_path) as running:
+        with pytest.raises(EngineFailure):
+            running.create(sid="refused")
+        assert RECEIVERS.find("refused") is None
+        with running.session(sid="open"):
+            assert RECEIVERS.find("open") is not None
+        assert RECEIVERS.find("open") is None

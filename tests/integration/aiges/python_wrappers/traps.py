@@ -37,6 +37,7 @@ class Wrapper(object):
     def __init__(self):
         self.exec_calls = 0
         self.lock = threading.Lock()
+        self.dos = {}
 
     def wrapperInit(self, config):
         assert aiges_embed.Response is Response
@@ -107,11 +108,11 @@ class Wrapper(object):
             return None
         if params["do"] == "create_minus_one":
             return -1
-        self.params = params
+        self.dos[usrTag] = params["do"]
         return usrTag
 
     def wrapperWrite(self, handle, datas):
-        do = self.params["do"]
+        do = self.dos[handle]
         if do == "write_raises":
             raise KeyError("gone")
         if do == "write_code":
@@ -125,7 +126,8 @@ class Wrapper(object):
             aiges_embed.callback(3.5, handle)
         if do == "flood":
             for number in range(1000):
-                aiges_embed.callback(response_of(node_of("x" * 5000, 2 if number == 999 else 1)), handle)
+                node = node_of("%04d" % number + "x" * 5000, 2 if number == 999 else 1)
+                aiges_embed.callback(response_of(node), handle)
         if do == "silence":
             aiges_embed.callback(response_of(node_of("the only one", 0)), handle)
         if do == "foreign_flood":
@@ -135,7 +137,8 @@ class Wrapper(object):
     def flood(self, handle):
         for number in range(2000):
             last = number == 1999
-            assert aiges_embed.callback(response_of(node_of("y" * 5000, 2 if last else 1)), handle) == 0
+            if aiges_embed.callback(response_of(node_of("%04d" % number + "y" * 5000, 2 if last else 1)), handle) != 0:
+                return
 
     def wrapperDestroy(self, handle):
         raise KeyError(handle)

@@ -1,0 +1,85 @@
+"""The order of results, where the host gives credit while a thread of the wrapper waits for it itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from loader.compat.aiges.outbox import MOST_BYTES, MOST_RESULTS, Outbox
+from loader.wrapper import Result
+
+LIMIT_S = 10
+
+
+class Gate:
+    """A port without credit until `open`; what an interleaving needs, and the real host decides alone."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.has_credit = threading.Event()
+        self.is_emitting = threading.Event()
+        self.waiting: list[Callable[[], object]] = []
+
+    def try_emit(self, value: Result) -> bool:
+        if self.has_credit.is_set():
+            self.sent.append(value.items)
+        return self.has_credit.is_set()
+
+    def emit(self, value: Result) -> None:
+        self.is_emitting.set()
+        assert self.has_credit.wait(LIMIT_S)
+        self.sent.append(value.items)
+
+    def on_credit(self, callback: Callable[[], object]) -> None:
+        self.waiting.append(callback)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        self.sent.append("finished")
+
+    def tell_all(self) -> None:
+        while self.waiting:
+            self.waiting.pop()()
+
+
+def filled(port: Any, count: int) -> Outbox:
+    outbox = Outbox(port)
+    for number in range(count):
+        assert outbox.post(Result([("n", number)]), 1)
+    return outbox
+
+
+def numbers(count: int) -> list[Any]:
+    return [[("n", number)] for number in range(count)]
+
+
+def test_nothing_overtakes_what_a_thread_is_emitting() -> None:
+    """The host's word of credit comes while the wrapper's own thread waits in emit: order holds."""
+    port = Gate()
+    outbox = filled(port, MOST_RESULTS + 2)
+    outbox.finish(None)
+    own = threading.Thread(target=outbox.make_room)
+    own.start()
+    assert port.is_emitting.wait(LIMIT_S)
+    (drain,) = port.waiting
+    port.waiting.clear()
+    port.try_emit = lambda value: bool(port.sent.append(value.items)) or True  # type: ignore[method-assign]
+    drain()
+    assert port.sent == []
+    port.has_credit.set()
+    own.join(LIMIT_S)
+    port.tell_all()
+    assert port.sent == [*numbers(MOST_RESULTS + 2), "finished"]
+    assert outbox.is_empty
+
+
+def test_a_thread_waits_for_room_until_a_limit() -> None:
+    """By number and by bytes; closing lets go of it, and refuses what comes after."""
+    port = Gate()
+    outbox = filled(port, MOST_RESULTS)
+    assert outbox.wait_for_room(0)
+    assert outbox.post(Result([]), MOST_BYTES)
+    assert not outbox.wait_for_room(0.01)
+    outbox.close()
+    assert outbox.wait_for_room(0)
+    assert not outbox.post(Result([]), 1)
