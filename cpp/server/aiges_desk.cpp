@@ -218,6 +218,16 @@ std::optional<ErrorReport> AigesDesk::admit(const AigesCallerView& caller,
                                             session::OpenRequest& out) {
   Admission& admission = shard_.admission();
   const bool is_once = input_.view().is_once;
+  if (admission.request().target.engine.empty()) {
+    std::string served;
+    for (const auto& engine : shard_.engines()) {
+      served += (served.empty() ? "" : ", ") + engine->shared->name;
+    }
+    return ErrorReport{ErrorCode::INVALID_ARGUMENT,
+                       "serviceId is empty; name one of the engines served here: " + served,
+                       0,
+                       {}};
+  }
   const Caller who{caller.peer, caller.metadata, caller.path};
   if (auto error = admission.choose(who, is_once)) return error;
   input_.make_parameters(*admission.engine().facts.schema, options_.header_pass,

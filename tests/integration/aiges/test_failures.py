@@ -21,6 +21,8 @@ from xsf_client import (
     payload,
 )
 
+from loader.v1 import admin_pb2
+
 
 def once_body(service: str, *payloads: object, **fields: object) -> object:
     return xsf.LoaderInput(serviceId=service, state=ONCE_STATE, pl=payloads, **fields)
@@ -47,6 +49,11 @@ def assert_served(client: Xsf) -> None:
             xsf.LoaderInput(serviceId="echo", state=7),
             10004,
             "invalid session mode: state is 0 (STREAM) or 1 (ONCE)",
+        ),
+        (
+            once_body("", payload("in", b"x")),
+            10106,
+            "serviceId is empty; name one of the engines served here: echo, one, library, stage",
         ),
         (once_body("echo", xsf.Payload(data=b"x")), 10106, "payload 0 has no meta.name"),
         (
@@ -207,18 +214,47 @@ def test_calls_keep_a_session_alive(client: Xsf) -> None:
     client.call("AIExcp", session)
 
 
-@pytest.mark.parametrize("op", ["AIIn", "AIOut"])
-def test_a_client_that_vanishes_holds_nothing(service: Running, client: Xsf, op: str) -> None:
-    """A one-shot call ends with its connection; a session whose poll vanishes goes on."""
+def counted(service: Running, name: str, label: str) -> float:
+    """The sum of a counter's values with that label for the engine `stage`."""
+    values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+    return sum(
+        value
+        for key, value in values.items()
+        if key.startswith(name) and label in key and 'engine="stage"' in key
+    )
+
+
+def open_calls(service: Running) -> float:
+    values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+    return values["loader_streams_open"]
+
+
+def test_a_one_shot_call_whose_client_vanishes_is_cancelled(service: Running, client: Xsf) -> None:
+    """Closed as client_gone while the engine is still in it."""
+    begun, gone = (
+        counted(service, "loader_execs", ""),
+        counted(service, "loader_sessions_closed", "client_gone"),
+    )
     leaver = Xsf(service.ready["grpc"], timeout_ms=20_000)
-    if op == "AIIn":
-        body = once_body("stage", payload("in", b"x"), params={"mode": "wait", "name": "gone"})
-        leaver.begin(op, None, body, SeqNo="1").cancel()
-        client.once("stage", [payload("in", b"open")], params={"mode": "open", "name": "gone"})
-    else:
-        session = client.echoed(client.create("stage"))
-        leaver.begin(op, session).cancel()
-        assert client.call("AIIn", session, package(1, b"x", END)).output.code == 0
-        assert client.call("AIOut", session).texts == ["X"] or client.transcript[-2][3] == ["X"]
+    body = once_body("stage", payload("in", b"x"), params={"mode": "wait", "name": "gone"})
+    call = leaver.begin("AIIn", None, body, SeqNo="1")
+    until(lambda: counted(service, "loader_execs", "") == begun + 1, "the call has begun")
+    call.cancel()
+    until(lambda: counted(service, "loader_sessions_closed", "client_gone") == gone + 1, "the call is over")
+    client.once("stage", [payload("in", b"open")], params={"mode": "open", "name": "gone"})
     leaver.close()
-    assert_served(client)
+
+
+def test_a_poll_that_vanishes_takes_nothing_along(service: Running, client: Xsf) -> None:
+    """The session goes on, and the result is for the next poll."""
+    leaver = Xsf(service.ready["grpc"], timeout_ms=20_000)
+    session = client.echoed(client.create("stage"))
+    poll = leaver.begin("AIOut", session)
+    until(lambda: open_calls(service) == 2, "the poll waits, beside the question")
+    poll.cancel()
+    until(lambda: open_calls(service) == 1, "the poll is gone")
+    leaver.close()
+    texts = client.call("AIIn", session, package(1, b"x", END)).texts
+    while client.transcript[-1][2] != END:
+        texts += client.call("AIOut", session).texts
+    assert texts == ["X"]
