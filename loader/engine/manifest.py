@@ -82,10 +82,10 @@ def _read(path: Path) -> str:
 
 
 def _without_manifest(folder: Path) -> Manifest:
-    for entry, kind in (("wrapper.py", "python"), ("wrapper.so", "native")):
+    for entry, kind in (("wrapper.py", "python"), ("wrapper.so", "native"), ("libwrapper.so", "native")):
         if (folder / entry).is_file():
             return Manifest(folder.name, "1", kind, folder.absolute() / entry)
-    raise BadConfigError(f"{folder}: has neither {FILE_NAME} nor wrapper.py nor wrapper.so")
+    raise BadConfigError(f"{folder}: has neither {FILE_NAME} nor wrapper.py, wrapper.so or libwrapper.so")
 
 
 def is_aiges_library(entry: Path) -> bool:

@@ -440,8 +440,10 @@ TEST(AigesCallback, ResultsAreHeldUntilTheLastInput) {
 
 // A client that does not read: what it does not take waits, the library's thread goes on, and
 // everything arrives in order before the call ends.
-TEST(AigesCallback, ASlowClientGetsEverything) {
-  Served served(kAsync);
+class AigesSlowClient : public testing::TestWithParam<uint32_t> {};
+
+TEST_P(AigesSlowClient, GetsEverything) {
+  Served served(kAsync, "scripted", GetParam());
   for (const char* what : {"flood", "flood_inside"}) {
     served.open(what, 4);
     served.send("go", LOADER_STATUS_END);
@@ -454,6 +456,8 @@ TEST(AigesCallback, ASlowClientGetsEverything) {
     served.close();
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Threads, AigesSlowClient, testing::Values(1u, 4u));
 
 // One thread of the library's calls back for all: a client that does not read holds up itself only.
 TEST(AigesCallback, ASlowClientHoldsUpNobodyElse) {
