@@ -73,6 +73,23 @@ def test_nothing_overtakes_what_a_thread_is_emitting() -> None:
     assert outbox.is_empty
 
 
+def test_nothing_overtakes_the_only_one() -> None:
+    """A large result that a thread is emitting, and nothing behind it: the next one waits."""
+    port = Gate()
+    outbox = Outbox(port)
+    assert outbox.post(Result([("n", 0)]), MOST_BYTES + 1)
+    own = threading.Thread(target=outbox.make_room)
+    own.start()
+    assert port.is_emitting.wait(LIMIT_S)
+    port.try_emit = lambda value: bool(port.sent.append(value.items)) or True  # type: ignore[method-assign]
+    assert outbox.post(Result([("n", 1)]), 1)
+    assert port.sent == []
+    port.has_credit.set()
+    own.join(LIMIT_S)
+    port.tell_all()
+    assert port.sent == numbers(2)
+
+
 def test_a_thread_waits_for_room_until_a_limit() -> None:
     """By number and by bytes; closing lets go of it, and refuses what comes after."""
     port = Gate()
