@@ -35,11 +35,15 @@ class AigesHops::Guest final : public AigesAsker {
 
  private:
   void tell(std::string bytes, const grpc::Status& status) {
+    // At the end of all shards nobody listens, and the call's own may be gone.
+    if (hops_.shard_.is_running()) post(std::move(bytes), status);
+    hops_.guests_.erase(key_);  // and with it this
+  }
+  void post(std::string bytes, const grpc::Status& status) {
     ShardContext& home = *hops_.shard_.plane().shards[key_.first];
     home.post([&home, number = key_.second, bytes = std::move(bytes), status] {
       home.aiges_hops().arrive(number, bytes, status);
     });
-    hops_.guests_.erase(key_);  // and with it this
   }
 
   AigesHops& hops_;

@@ -49,6 +49,42 @@ def test_the_handle_of_an_answer_is_an_address_to_dial(client: Xsf, service: Run
     assert answers[0].response.s.sess == {"PeerAddr": service.ready["grpc"]}
 
 
+def field(number: int, data: bytes) -> bytes:
+    """A protobuf field of bytes; everything here is shorter than 128."""
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def pair(number: int, key: bytes, value: bytes) -> bytes:
+    return field(number, field(1, key) + field(2, value))
+
+
+def test_requests_and_answers_byte_by_byte(client: Xsf, service: Running) -> None:
+    """Written out by hand, so that no two mistakes of one encoder cancel each other."""
+    meta = field(1, b"in") + b"\x10\x04" + pair(3, b"k", b"v")
+    body = (
+        field(1, b"echo")
+        + b"\x18\x01"  # state ONCE
+        + pair(4, b"sid", b"s")
+        + field(6, field(1, b"in") + b"\x10\x04")
+        + field(7, field(1, meta) + field(2, b"\xff\x00"))
+    )
+    request = (
+        field(1, b"AIIn") + field(2, field(1, b"t1")) + pair(3, b"SeqNo", b"1") + field(4, field(1, body))
+    )
+    answer = client.raw(request)
+    handle = xsf.ResData.FromString(answer).s.h.encode()
+    assert len(handle) == 26
+    session = field(1, b"t1") + field(2, handle) + pair(3, b"PeerAddr", service.ready["grpc"].encode())
+    meta += pair(3, b"seq", b"0") + pair(3, b"status", b"3")
+    output = field(1, b"echo") + b"\x20\x03" + field(5, field(1, meta) + field(2, b"\xff\x00"))
+    assert answer == field(3, session) + field(5, field(1, output))
+    unknown = client.raw(field(1, b"AIOut") + field(2, field(2, b"nobody")))
+    session = field(2, b"nobody") + pair(3, b"PeerAddr", service.ready["grpc"].encode())
+    text = b"invalid handle: no session has it"
+    output = b"\x10\x98\x4e" + field(3, text) + b"\x20\x02"  # 10008, END
+    assert unknown == field(3, session) + field(5, field(1, output))
+
+
 @pytest.mark.parametrize("engine", ["echo", "library"])
 def test_what_was_sent_binary_comes_back_binary(client: Xsf, engine: str) -> None:
     """Text in any encoding and audio are bytes to the loader."""
