@@ -54,6 +54,16 @@ class Engine {
   virtual loader_status_t warm_up(loader_error_t& error) noexcept = 0;
   virtual loader_status_t update(const loader_config_t& config, loader_error_t& error) noexcept = 0;
   virtual loader_status_t health(loader_error_t& error) noexcept = 0;
+  // loader.resources/1, as its header says; any thread, while ready.
+  virtual loader_status_t load_resource(uint32_t id, const loader_item_t& resource,
+                                        loader_error_t& error) noexcept {
+    (void)id, (void)resource, (void)error;
+    return LOADER_ERROR_UNSUPPORTED;
+  }
+  virtual loader_status_t unload_resource(uint32_t id, loader_error_t& error) noexcept {
+    (void)id, (void)error;
+    return LOADER_ERROR_UNSUPPORTED;
+  }
   // Once, after a successful init; every session has been destroyed.
   virtual void fini() noexcept = 0;
 

@@ -12,6 +12,7 @@ namespace loader::host::aiges {
 namespace {
 
 using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
 
 // After the last input an empty read is tried again, at first soon, then every 50 ms; after 100
 // times 50 ms without any result the library has no more.
@@ -183,21 +184,22 @@ loader_status_t Stream::fail(Failure failure, loader_error_t& error) {
 // ---- results that are read
 
 loader_status_t Stream::read_until_final(loader_error_t& error) {
-  milliseconds idle{0};
+  Clock::duration waited{0};
   milliseconds pause = kFirstPause;
-  while (idle <= kGiveUp) {
+  while (waited <= kGiveUp) {
     bool is_empty = false;
     const loader_status_t status = read_once(is_empty, error);
     std::unique_lock lock(mutex_);
     if (status != LOADER_OK || is_final_) return status;
     if (!is_empty) {
-      idle = milliseconds{0};
+      waited = Clock::duration{0};
       pause = kFirstPause;
       continue;
     }
+    const Clock::time_point before = Clock::now();
     if (cancelled_.wait_for(lock, pause, [this] { return is_cancelled_; }))
       return LOADER_ERROR_CLOSED;
-    idle += pause;
+    waited += Clock::now() - before;
     pause = std::min(pause * 2, kPause);
   }
   return LOADER_OK;
