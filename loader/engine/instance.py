@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REAP_DELAY_S = 1.0
+LAST_WORDS_S = 2.0  # for the data plane's word on an end
 UNHEALTHY_S = 30.0  # for the sessions of an instance that says it cannot go on
 
 
@@ -164,9 +165,9 @@ class Instance:
             self._reap(self.process)
         if is_permanent and self.state not in (InstanceState.STOPPED, InstanceState.DRAINING):
             self._is_given_up = True
-            if self.state is InstanceState.BACKOFF:
-                self._cancel_timers()
-                self._give_up()
+        if self._is_given_up and self.state is InstanceState.BACKOFF:
+            self._cancel_timers()
+            self._give_up()
         if self.state in (InstanceState.BACKOFF, InstanceState.FAILED) and not self.has_settled:
             self._settle()
 
@@ -290,7 +291,12 @@ class Instance:
         if self.handle is None and delay_s is None:
             delay_s = restart.backoff_max_s  # what a process lacks to start at all may be there later
         if delay_s is None or self._is_given_up:
-            self._give_up()
+            self._is_given_up = True
+            if self.handle is None or self._gone == self.handle:
+                self._give_up()
+            else:
+                self._enter(InstanceState.BACKOFF)  # until the data plane has said why
+                self._after(LAST_WORDS_S, self._give_up)
             return
         self._enter(InstanceState.BACKOFF)
         self._after(delay_s, self._restart)
