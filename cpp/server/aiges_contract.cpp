@@ -138,6 +138,7 @@ const char* AigesContract::append(const frame::FrameView& result, bool is_once, 
     const FieldHead data_head(2, data.size());
     const size_t size =
         1 + varint_size(meta_.size()) + meta_.size() + data_head.bytes().size() + data.size();
+    if (out.payloads.empty()) out.payloads.reserve(size + 16);
     out.payloads.append(FieldHead(kOutputPayload, size).bytes());
     append_bytes(out.payloads, 1, meta_);
     if (item.status == LOADER_STATUS_UNSPECIFIED && !is_once) {

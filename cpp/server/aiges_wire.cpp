@@ -145,12 +145,25 @@ size_t bytes_field_size(size_t size) {
   return 1 + varint_size(size) + size;
 }
 
-std::string session_bytes(std::string_view handle, std::string_view trace, std::string_view sess) {
-  std::string out;
-  out.reserve(handle.size() + trace.size() + sess.size() + 16);
-  if (!trace.empty()) append_bytes(out, 1, trace);
-  if (!handle.empty()) append_bytes(out, 2, handle);
-  return out.append(sess);
+size_t text_size(std::string_view text) {
+  return text.empty() ? 0 : bytes_field_size(text.size());
+}
+
+void append_text(std::string& out, uint32_t field, std::string_view text) {
+  if (!text.empty()) append_bytes(out, field, text);
+}
+
+void append_session(std::string& out, std::string_view handle, std::string_view trace,
+                    std::string_view sess) {
+  out.append(FieldHead(3, text_size(trace) + text_size(handle) + sess.size()).bytes());
+  append_text(out, 1, trace);
+  append_text(out, 2, handle);
+  out.append(sess);
+}
+
+// All AIGES codes are positive.
+size_t number_size(uint32_t number) {
+  return number == 0 ? 0 : 1 + varint_size(number);
 }
 
 }  // namespace
@@ -210,25 +223,22 @@ void append_xsf_head(std::string& out, const LoaderOutputHead& output, size_t pa
     append_number(out, 1, static_cast<uint32_t>(output.code));
     append_bytes(out, 2, retry_text);
   }
-  append_bytes(out, 3, session_bytes(handle, trace, sess));
-  std::string head;
-  if (!output.service_id.empty()) append_bytes(head, 1, output.service_id);
-  if (output.code != 0) {
-    append_number(head, 2, static_cast<uint64_t>(static_cast<int64_t>(output.code)));
-  }
-  if (!output.error.empty()) append_bytes(head, 3, output.error);
-  if (output.status != AigesStatus::kBegin) {
-    append_number(head, 4, static_cast<uint64_t>(output.status));
-  }
-  const size_t size = head.size() + payload_bytes;
+  append_session(out, handle, trace, sess);
+  const auto code = static_cast<uint32_t>(output.code);
+  const auto status = static_cast<uint32_t>(output.status);
+  const size_t size = text_size(output.service_id) + number_size(code) + text_size(output.error) +
+                      number_size(status) + payload_bytes;
   out.append(FieldHead(5, bytes_field_size(size)).bytes());
   out.append(FieldHead(1, size).bytes());
-  out.append(head);
+  append_text(out, 1, output.service_id);
+  if (code != 0) append_number(out, 2, code);
+  append_text(out, 3, output.error);
+  if (status != 0) append_number(out, 4, status);
 }
 
 void append_xsf_empty(std::string& out, std::string_view handle, std::string_view trace,
                       std::string_view sess) {
-  append_bytes(out, 3, session_bytes(handle, trace, sess));
+  append_session(out, handle, trace, sess);
 }
 
 std::string peer_entry(std::string_view address) {
