@@ -285,15 +285,17 @@ TEST(AigesStream, StatusesFollowFromTheSession) {
 // Where results are wanted after the last input only, nothing is read before.
 TEST(AigesStream, NothingIsReadBeforeTheLastInput) {
   Served served(R"({"aiges": {"real_time_result": false}})");
-  served.open("slow");
-  served.send("one", LOADER_STATUS_BEGIN);
-  EXPECT_EQ(served.written().status, LOADER_OK);
-  EXPECT_FALSE(served.has_result());
-  served.send("two", LOADER_STATUS_END);
-  EXPECT_EQ(served.result().items.at(0).data, "one");
-  EXPECT_EQ(served.result().items.at(0).data, "two");
-  EXPECT_EQ(served.written().status, LOADER_OK);
-  served.close();
+  for (const char* what : {"echo", "slow"}) {
+    served.open(what);
+    served.send("one", LOADER_STATUS_BEGIN);
+    EXPECT_EQ(served.written().status, LOADER_OK);
+    EXPECT_FALSE(served.has_result());
+    served.send("two", LOADER_STATUS_END);
+    EXPECT_EQ(served.result().items.at(0).data, "one");
+    EXPECT_EQ(served.result().items.at(0).data, "two");
+    EXPECT_EQ(served.written().status, LOADER_OK);
+    served.close();
+  }
 }
 
 // A library that never ends its results is given up after five seconds without any.
