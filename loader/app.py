@@ -127,7 +127,7 @@ class App:
     def _cache(self) -> RevisionCache | None:
         """Of the last good revision: for a center that may be out of reach. A file that --config itself names has none:
         whoever starts the loader wants to hear of its mistakes."""
-        if self._bootstrap.center.startswith("file:") and not self._bootstrap.is_named_by_node:
+        if self._bootstrap.center.startswith(("file:", "aiges:")) and not self._bootstrap.is_named_by_node:
             return None
         base = str(self._bootstrap.over.values.get("cache") or "")
         default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "engine-loader"

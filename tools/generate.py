@@ -253,20 +253,36 @@ def commands_page() -> str:
     """The text of docs/reference/command-line.md."""
     sys.path.insert(0, str(ROOT))
     from loader.cli import main
+    from loader.cli.aiges import aiges
     from loader.cli.call import call
     from loader.cli.check import check
     from loader.cli.config import show
     from loader.cli.ctl import COMMANDS
     from loader.cli.describe import describe
+    from loader.cli.import_aiges import import_aiges
     from loader.cli.include import include
+    from loader.cli.init import init
     from loader.cli.plan import plan
     from loader.cli.resolve import resolve
     from loader.cli.rollout import rollout
     from loader.cli.status import status
     from loader.cli.version import version
 
-    alone = (call, check, describe, include, plan, resolve, status, rollout, version)
-    sections: list[tuple[str, Any]] = [(f"loader {one.__name__}", one) for one in alone]
+    alone = (
+        aiges,
+        call,
+        check,
+        describe,
+        import_aiges,
+        include,
+        init,
+        plan,
+        resolve,
+        status,
+        rollout,
+        version,
+    )
+    sections: list[tuple[str, Any]] = [(f"loader {one.__name__.replace('_', '-')}", one) for one in alone]
     sections += [("loader config show", show), *((f"loader ctl {one.__name__}", one) for one in COMMANDS)]
     parts = [COMMANDS_HEAD, command_section("loader", main.main), f"\n{main.EXIT_CODES}\n"]
     return "".join((*parts, *(command_section(title, one) for title, one in sections)))

@@ -30,11 +30,15 @@ __all__ = [
 
 
 def open_center(url: str, access: ConsulAccess) -> Center:
-    """The center at an URL: `file:PATH` or `consul://HOST:PORT/PREFIX`. Raises: BadConfigError."""
+    """The center at an URL: `file:PATH`, `aiges:PATH#SERVICE`, `consul://HOST:PORT/PREFIX`. Raises: BadConfigError."""
     if url.startswith("file:"):
         from loader.center.file import FileCenter
 
         return FileCenter(url)
+    if url.startswith("aiges:"):
+        from loader.center.aiges import AigesCenter
+
+        return AigesCenter(url)
     from loader.center.consul import ConsulCenter
 
     return ConsulCenter(url, access)

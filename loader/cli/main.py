@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from loader.cli.aiges import aiges
 from loader.cli.call import call
 from loader.cli.check import check
 from loader.cli.config import group as config_group
 from loader.cli.ctl import group as ctl_group
 from loader.cli.describe import describe
+from loader.cli.import_aiges import import_aiges
 from loader.cli.include import include
 from loader.cli.init import init
 from loader.cli.plan import plan
@@ -23,6 +25,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command()(call)
 app.command()(check)
 app.command()(describe)
+app.command("import-aiges")(import_aiges)
+app.command(context_settings={"ignore_unknown_options": True})(aiges)
 app.command()(include)
 app.command()(init)
 app.add_typer(config_group, name="config")

@@ -20,7 +20,7 @@ from loader.errors import BadConfigError
 if TYPE_CHECKING:
     from loader.config.document import Value
 
-URL = re.compile(r"^(consul|consul\+https|file):")
+URL = re.compile(r"^(consul|consul\+https|file|aiges):")
 ACCESS = ("center_token", "center_ca", "center_certificate", "center_key")
 
 
@@ -109,9 +109,9 @@ def _absolute(document: Document, folder: Path, path: str) -> str:
 
 def _folder_of(url: str) -> Path:
     """A directory's own folder, a file's, and for anything else the working folder."""
-    if not url.startswith("file:"):
+    if not url.startswith(("file:", "aiges:")):
         return Path.cwd()
-    path = Path(url.removeprefix("file:")).absolute()
+    path = Path(url.partition(":")[2]).absolute()
     return path if path.is_dir() else path.parent
 
 
