@@ -171,7 +171,20 @@ def test_drain_a_node(place: Place) -> None:
         assert client.exec("tts", {"text": "a"}, timeout_s=30)[0]["text"] == "a"
 
 
+def test_migrate_from_aiges(tmp_path: Path) -> None:
+    """The import, in both languages; the two that serve are run in integration/aiges/test_command_line.py."""
+    said = commands("migrate-from-aiges.md")
+    other = commands("migrate-from-aiges.zh.md")
+    assert [one.partition(" #")[0] for one in said] == [one.partition(" #")[0] for one in other]
+    (tmp_path / "aiges.toml").write_text("[svcName]\n[wrapper]\n[fc]\nmax = 4\n")
+    (tmp_path / "wrapper.py").write_text(WRAPPER)
+    place = Place(tmp_path, URL, ADDRESS)
+    place.run(next(one for one in said if "import-aiges" in one))
+    assert "slots: 4" in place.run("loader config show service.yaml")
+    place.run("loader check service.yaml")
+
+
 def test_every_page_is_run() -> None:
     """A new page needs a test above."""
-    run = set(re.findall(r'"([a-z-]+\.md)"', Path(__file__).read_text()))
+    run = set(re.findall(r'"([a-z.-]+\.md)"', Path(__file__).read_text()))
     assert {page.name for page in PAGES.glob("*.md")} == run
