@@ -137,7 +137,12 @@ class Wrapper(object):
     def flood(self, handle):
         for number in range(2000):
             last = number == 1999
-            if aiges_embed.callback(response_of(node_of("%04d" % number + "y" * 5000, 2 if last else 1)), handle) != 0:
+            if (
+                aiges_embed.callback(
+                    response_of(node_of("%04d" % number + "y" * 5000, 2 if last else 1)), handle
+                )
+                != 0
+            ):
                 return
 
     def wrapperDestroy(self, handle):
