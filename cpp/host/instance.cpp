@@ -112,12 +112,13 @@ bool HostRuntime::Impl::on_health(Link& link, const channel::RecordView& record)
 void HostRuntime::Impl::run_health(Link& link, uint64_t wire) {
   ErrorRoom room;
   health_since_ns_ = monotonic_ns();
-  const bool is_serving = is_serving_.load(std::memory_order_acquire);
+  const bool may_check = begin_check();
   const loader_status_t status =
-      is_serving ? engine_.health(room.error()) : LOADER_ERROR_UNAVAILABLE;
+      may_check ? engine_.health(room.error()) : LOADER_ERROR_UNAVAILABLE;
   // Where the clock has answered already nobody asks again.
-  if (health_since_ns_.exchange(0) == 0) return;
-  complete(link, wire, Operation::kHealth, room.outcome(status));
+  if (health_since_ns_.exchange(0) != 0)
+    complete(link, wire, Operation::kHealth, room.outcome(status));
+  if (may_check) end_check();
 }
 
 // On the clock's thread: the check is a call, and the limit of calls is its own.

@@ -122,6 +122,9 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   // shutdown.cpp
   void shut_down(int32_t reason, int exit_code);
   void finish_shutdown();  // when nothing is left
+  // Around a health check: fini waits for it, as for the sessions.
+  bool begin_check();  // false: not ready, or not any more
+  void end_check();
   void run_fini();
   void leave(int exit_code);
   void start_lifeline();
@@ -161,6 +164,7 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   std::mutex state_mutex_;
   enum class Stage { kLoaded, kInitialising, kReady, kFinishing, kOver } stage_ = Stage::kLoaded;
   bool is_shutting_down_ = false;
+  uint32_t running_checks_ = 0;
   int exit_code_ = kExitOk;
 };
 

@@ -277,7 +277,7 @@ typedef struct loader_wrapper {
   loader_status_t (*init)(const loader_host_t* host, const loader_config_t* config,
                           void** instance, loader_error_t* error);
 
-  /* Frees what init made. Every session is destroyed by then.
+  /* Frees what init made. Every session is destroyed by then, every health check has returned.
    * [thread: main] [when: ready] [blocks: yes] [owns: caller] */
   void (*fini)(void* instance);
 

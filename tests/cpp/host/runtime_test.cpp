@@ -552,6 +552,23 @@ TEST(HostRuntime, FiniDestroysWhatIsOpen) {
   EXPECT_EQ(engine.calls().back().first, "fini");
 }
 
+// A health check is a call on the instance: fini waits until it has returned.
+TEST(HostRuntime, FiniWaitsForTheHealthCheck) {
+  ScriptEngine engine;
+  std::latch entered(1);
+  engine.on_health = [&] {
+    entered.count_down();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  };
+  LoaderEnd loader(engine, {.threads = 2});
+  loader.start();
+  loader.health();
+  entered.wait();
+  EXPECT_EQ(loader.stop(), 0);
+  EXPECT_EQ(engine.count("health"), 1);
+  EXPECT_EQ(engine.calls().back().first, "fini");
+}
+
 // When the loader is gone, sessions are destroyed with that reason and fini is called.
 TEST(HostRuntime, ALostLoaderEndsEverything) {
   ScriptEngine engine;

@@ -36,6 +36,7 @@ class ScriptEngine final : public Engine {
   std::function<loader_status_t(void*, loader_handle_t)> on_resume;
   std::function<void(void*, loader_handle_t, int32_t)> on_cancel;
   std::function<void(void*, loader_handle_t, int32_t)> on_destroy;
+  std::function<void()> on_health;
 
   // What was called, and on which thread.
   std::vector<std::pair<std::string, std::thread::id>> calls() {
@@ -62,7 +63,10 @@ class ScriptEngine final : public Engine {
   loader_status_t update(const loader_config_t&, loader_error_t&) noexcept override {
     return note("update"), LOADER_OK;
   }
-  loader_status_t health(loader_error_t&) noexcept override { return note("health"), LOADER_OK; }
+  loader_status_t health(loader_error_t&) noexcept override {
+    if (on_health) on_health();
+    return note("health"), LOADER_OK;
+  }
   void fini() noexcept override { note("fini"); }
   loader_status_t exec(loader_handle_t call, const loader_open_t&, loader_frame_t& frame,
                        loader_error_t&) noexcept override {
