@@ -132,21 +132,28 @@ std::optional<Properties> read_properties(std::string_view json, std::string& er
 }
 
 std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char byte : text) {
-    const auto code = static_cast<unsigned char>(byte);
-    if (byte == '"' || byte == '\\') {
-      out += '\\';
-      out += byte;
-    } else if (code < 0x20) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\u%04x", code);
-      out += escape;
+  std::string out;
+  append_quoted(out, text);
+  return out;
+}
+
+void append_quoted(std::string& out, std::string_view text) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  out.push_back('"');
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out.push_back('\\');
+      out.push_back(c);
+    } else if (byte < 0x20) {
+      out.append("\\u00");
+      out.push_back(kDigits[byte >> 4]);
+      out.push_back(kDigits[byte & 15]);
     } else {
-      out += byte;
+      out.push_back(c);
     }
   }
-  return out + "\"";
+  out.push_back('"');
 }
 
 }  // namespace loader::host

@@ -19,5 +19,6 @@ std::optional<Properties> read_properties(std::string_view json, std::string& er
 
 // `text` as a JSON string, quotes included.
 std::string quoted(std::string_view text);
+void append_quoted(std::string& out, std::string_view text);
 
 }  // namespace loader::host

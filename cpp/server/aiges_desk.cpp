@@ -6,6 +6,7 @@
 #include "server/admission.h"
 #include "server/aiges_once.h"
 #include "server/aiges_stream.h"
+#include "server/result_writer.h"
 
 namespace loader::server {
 namespace {
@@ -304,18 +305,7 @@ void AigesDesk::answer_unknown(AigesAsker& asker, std::string_view handle) {
 }
 
 const frame::FrameView* AigesDesk::read_result(const session::MessageView& result) {
-  frame_.clear();
-  const auto count = static_cast<uint32_t>(result.payloads.size());
-  if (frame::decode_frame(result.body, frame::Origin::kNode, frame_, count) !=
-      frame::Fault::kNone) {
-    return nullptr;
-  }
-  for (frame::ItemView& item : frame_.items) {
-    if (item.payload == 0) continue;
-    item.data = result.payloads[item.payload - 1].bytes;
-    item.payload = 0;
-  }
-  return &frame_;
+  return decode_result(result, frame_) ? &frame_ : nullptr;
 }
 
 // ---- books

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "host/description.h"
 #include "loader/wrapper.h"
 
 namespace loader::server {
@@ -12,25 +13,6 @@ uint32_t item_type_of(uint32_t data_type) {
                                         LOADER_ITEM_VIDEO};
   if (data_type < std::size(kTypes)) return kTypes[data_type];
   return LOADER_ITEM_BYTES;
-}
-
-void append_json_text(std::string& out, std::string_view text) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  out.push_back('"');
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out.push_back('\\');
-      out.push_back(c);
-    } else if (byte < 0x20) {
-      out.append("\\u00");
-      out.push_back(kDigits[byte >> 4]);
-      out.push_back(kDigits[byte & 15]);
-    } else {
-      out.push_back(c);
-    }
-  }
-  out.push_back('"');
 }
 
 bool is_said(const std::vector<TextPair>& pairs, std::string_view key) {
@@ -90,7 +72,7 @@ void AigesInput::add_parameter(const Schema& schema, std::string_view name, std:
   if (schema.takes_plain(name, value)) {
     json_.append(value);
   } else {
-    append_json_text(json_, value);
+    host::append_quoted(json_, value);
   }
   places_.push_back({name, begin, json_.size() - begin});
 }

@@ -30,14 +30,13 @@ size_t largest_of(const session::MessageView& result) {
 
 }  // namespace
 
-bool ResultWriter::decode(const session::MessageView& result) {
-  frame_.clear();
+bool decode_result(const session::MessageView& result, frame::FrameView& frame) {
+  frame.clear();
   auto count = static_cast<uint32_t>(result.payloads.size());
-  if (frame::decode_frame(result.body, frame::Origin::kNode, frame_, count) !=
-      frame::Fault::kNone) {
+  if (frame::decode_frame(result.body, frame::Origin::kNode, frame, count) != frame::Fault::kNone) {
     return false;
   }
-  for (frame::ItemView& item : frame_.items) {
+  for (frame::ItemView& item : frame.items) {
     if (item.payload == 0) continue;
     item.data = result.payloads[item.payload - 1].bytes;
     item.payload = 0;
@@ -47,7 +46,7 @@ bool ResultWriter::decode(const session::MessageView& result) {
 
 ResultWriter::Outcome ResultWriter::send(grpc::Call& call, uint32_t field,
                                          const session::MessageView& result) {
-  if (!decode(result)) return Outcome::kBadFrame;
+  if (!decode_result(result, frame_)) return Outcome::kBadFrame;
   if (!result.payloads.empty()) return send_gathered(call, field, result);
   FieldHead head(field, result.body.size());
   return call.send_message({head.bytes(), text_of(result.body)}) ? Outcome::kSent
@@ -79,7 +78,7 @@ ResultWriter::Outcome ResultWriter::send_gathered(grpc::Call& call, uint32_t fie
 }
 
 bool ResultWriter::append(std::string& out, uint32_t field, const session::MessageView& result) {
-  if (!decode(result)) return false;
+  if (!decode_result(result, frame_)) return false;
   if (result.payloads.empty()) {
     append_bytes(out, field, text_of(result.body));
     return true;

@@ -11,6 +11,9 @@
 
 namespace loader::server {
 
+// Reads a result into `frame`, its payloads put where they belong. False: not a valid frame.
+bool decode_result(const session::MessageView& result, frame::FrameView& frame);
+
 class ResultWriter {
  public:
   enum class Outcome { kSent, kCallOver, kBadFrame };
@@ -21,7 +24,6 @@ class ResultWriter {
   bool append(std::string& out, uint32_t field, const session::MessageView& result);
 
  private:
-  bool decode(const session::MessageView& result);
   Outcome send_gathered(grpc::Call& call, uint32_t field, const session::MessageView& result);
 
   frame::FrameView frame_;

@@ -25,26 +25,40 @@ int wait_for(pid_t child) {
   return status;
 }
 
+// A forked child that does nothing until end().
+class WaitingChild {
+ public:
+  WaitingChild() {
+    EXPECT_EQ(pipe(hold_), 0);
+    child_ = fork();
+    if (child_ == 0) {
+      close(hold_[1]);
+      char byte = 0;
+      _exit(read(hold_[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(hold_[0]);
+  }
+  int end() const {
+    close(hold_[1]);
+    return wait_for(child_);
+  }
+
+ private:
+  int hold_[2] = {-1, -1};
+  pid_t child_ = -1;
+};
+
 // The child lives on when its parent's channel closes; the peer still sees the end.
 TEST(Fork, a_child_does_not_keep_the_channel_open) {
   auto [loader, descriptors] = create_channel(1 << 20);
   auto host = std::make_unique<Endpoint>(open_channel(std::move(descriptors)));
-  int hold[2];
-  ASSERT_EQ(pipe(hold), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    close(hold[1]);
-    char byte = 0;
-    _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
-  }
-  close(hold[0]);
+  WaitingChild child;
   host.reset();
   pollfd fd{loader.socket->fd(), POLLIN, 0};
   ASSERT_EQ(poll(&fd, 1, 5000), 1);
   Ignore sink;
   EXPECT_EQ(loader.socket->read(sink), ReadStatus::kClosed);
-  close(hold[1]);
-  EXPECT_EQ(wait_for(child), 0);
+  EXPECT_EQ(child.end(), 0);
 }
 
 // What a child writes to the number it remembers reaches nobody.
@@ -109,21 +123,12 @@ TEST(Fork, a_child_keeps_none_of_a_thousand_descriptors) {
     guards.push_back(std::make_unique<ForkGuard>(copies.back().get()));
   }
   close(ends[1]);
-  int hold[2];
-  ASSERT_EQ(pipe(hold), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    close(hold[1]);
-    char byte = 0;
-    _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
-  }
-  close(hold[0]);
+  WaitingChild child;
   copies.clear();
   pollfd fd{ends[0], POLLIN, 0};
   EXPECT_EQ(poll(&fd, 1, 5000), 1);
   EXPECT_EQ(fd.revents, POLLHUP) << "the child still holds the other end";
-  close(hold[1]);
-  EXPECT_EQ(wait_for(child), 0);
+  EXPECT_EQ(child.end(), 0);
   close(ends[0]);
 }
 
