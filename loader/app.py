@@ -177,7 +177,7 @@ class App:
         self._supervisor.spawn(first.specs.values())
         from loader.registry.dialable import dialable  # while the hosts start
 
-        self._dialled_address = dialable(config.advertise, self._grpc_address)
+        self._dialled_address = await asyncio.to_thread(dialable, config.advertise, self._grpc_address)
         self._core.set_aiges(aiges_options(config, self._dialled_address))
         self._stages.end("hosts spawned")
 

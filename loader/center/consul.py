@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loader.center.protocol import Acknowledgement, Document, HistoryEntry, Revision
 from loader.center.values import (
     HISTORY_KEPT,
+    News,
     acknowledgement_from,
     acknowledgement_text,
     history_from,
@@ -57,25 +58,16 @@ class ConsulCenter:
 
     async def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
         """As Center.watch: blocking queries on all documents."""
-        told = ""
+        news = News(known)
         reads = self._link.follow(lambda index: self._read("config/", index))
         async with contextlib.aclosing(reads) as answers:
             async for rows in answers:
-                if isinstance(rows, LoaderError):
-                    known, told = "", ""
-                    yield rows
-                    continue
                 try:
-                    revision = self._revision(rows)
+                    found = rows if isinstance(rows, LoaderError) else self._revision(rows)
                 except BadConfigError as error:
-                    if told != error.message:
-                        yield error
-                    known, told = "", error.message
-                    continue
-                told = ""
-                if revision.name != known:
-                    known = revision.name
-                    yield revision
+                    found = error
+                if news.takes(found):
+                    yield found
 
     async def put(
         self, documents: Sequence[Document], expected: str, author: str, message: str = ""

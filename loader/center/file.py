@@ -23,6 +23,7 @@ from loader.center.protocol import Acknowledgement, Document, HistoryEntry, Revi
 from loader.center.values import (
     HISTORY_KEPT,
     ROOT,
+    News,
     acknowledgement_from,
     acknowledgement_text,
     history_from,
@@ -70,20 +71,15 @@ class FileCenter:
 
     async def watch(self, known: str) -> AsyncGenerator[Revision | LoaderError, None]:
         """As Center.watch. A file that is gone for a moment is waited for."""
-        told = ""
+        news = News(known)
         async with contextlib.aclosing(self._looks()) as looks:
             async for _ in looks:
                 try:
-                    revision = await self._steady(known)
+                    found: Revision | LoaderError = await self._steady(news.known)
                 except BadConfigError as error:
-                    if told != error.message:
-                        yield error
-                    known, told = "", error.message
-                    continue
-                told = ""
-                if revision.name != known:
-                    known = revision.name
-                    yield revision
+                    found = error
+                if news.takes(found):
+                    yield found
 
     async def put(
         self, documents: Sequence[Document], expected: str, author: str, message: str = ""

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from loader.center.protocol import Acknowledgement, AckState, Document, HistoryEntry, Revision
-from loader.errors import BadConfigError
+from loader.errors import BadConfigError, LoaderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +19,26 @@ logger = logging.getLogger(__name__)
 ROOT = "service.yaml"
 HISTORY_KEPT = 100
 SUFFIXES = (".yaml", ".yml")
+
+
+class News:
+    """What a watch yields: a revision unless it is the last one, a document's error once, any other error each time."""
+
+    def __init__(self, known: str) -> None:
+        self.known = known  # the last revision's name; empty after an error
+        self._told = ""
+
+    def takes(self, found: Revision | LoaderError) -> bool:
+        """Whether to yield it."""
+        if isinstance(found, LoaderError):
+            is_told = isinstance(found, BadConfigError) and found.message == self._told
+            self._told = found.message if isinstance(found, BadConfigError) else ""
+            self.known = ""
+            return not is_told
+        self._told = ""
+        is_new = found.name != self.known
+        self.known = found.name
+        return is_new
 
 
 def is_document(name: str) -> bool:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loader.compat.aiges.convert import outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["RECEIVERS", "Receiver", "Receivers", "callback", "callback_metric", "callback_trace", "init_rq"]
 
@@ -84,28 +87,12 @@ def callback(response: Any, *names: Any, **named: Any) -> int:
 
 def callback_metric(usrTag: Any = "", key: Any = "", count: Any = 0) -> int:
     """Adds to a usage counter of the session of that usrTag or sid."""
-    try:
-        receiver = RECEIVERS.find(usrTag)
-        if receiver is None:
-            return REFUSED
-        receiver.on_meter(str(key), float(count))
-    except Exception:
-        logger.exception("callback_metric failed")
-        return REFUSED
-    return 0
+    return _tell(usrTag, lambda receiver: receiver.on_meter(str(key), float(count)))
 
 
 def callback_trace(usrTag: Any = "", key: Any = "", value: Any = "") -> int:
     """Adds a key and value to the trace of the session of that usrTag or sid."""
-    try:
-        receiver = RECEIVERS.find(usrTag)
-        if receiver is None:
-            return REFUSED
-        receiver.on_trace(str(key), str(value))
-    except Exception:
-        logger.exception("callback_trace failed")
-        return REFUSED
-    return 0
+    return _tell(usrTag, lambda receiver: receiver.on_trace(str(key), str(value)))
 
 
 def init_rq() -> queue.Queue[object]:
@@ -119,3 +106,15 @@ def _unclaimed(response: Any) -> int:
         for node in outcome_of(response).nodes:
             logger.info("callback: %s, %d bytes, status %s", node.key, len(node.data), node.status)
     return kept
+
+
+def _tell(name: object, note: Callable[[Receiver], None]) -> int:
+    try:
+        receiver = RECEIVERS.find(name)
+        if receiver is None:
+            return REFUSED
+        note(receiver)
+    except Exception:
+        logger.exception("a note of a wrapper failed")
+        return REFUSED
+    return 0
