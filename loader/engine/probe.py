@@ -183,6 +183,7 @@ def _place_of(error: BaseException, entry: Path) -> str:
 def main(entry: Path, answer_fd: int) -> None:
     """Writes the probe, or the error, as one JSON line to the descriptor."""
     os.set_inheritable(answer_fd, False)
+    sys.argv = [str(entry)]  # as in a host: a module may look at it
     try:
         said = asdict(probe_python(entry))
     except BaseException as error:  # noqa: BLE001  the author's module raises what it likes

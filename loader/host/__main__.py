@@ -35,6 +35,9 @@ def main(arguments: list[str]) -> int:
         return VERSION_MISMATCH
     # The last argument names the wrapper, for whoever lists processes; init says it again.
     options = [one for index, one in enumerate(arguments) if not _is_entry(arguments, index)]
+    sys.argv = [
+        arguments[-1] if arguments and _is_entry(arguments, len(arguments) - 1) else ""
+    ]  # the wrapper's
     runtime = f"python {platform.python_version()} {sys.executable}"
     return _host.serve(options, runtime, Driver(sends_logging=True))
 

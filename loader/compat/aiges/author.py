@@ -6,6 +6,7 @@ Looks at a module once, at load; makes the author's object once, at init. Refuse
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,15 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from loader.compat.aiges.binding import LAYOUTS, Binding, Role, bind, lacks_self
+from loader.compat.aiges.receivers import callback
 from loader.wrapper import Error, Wrapper
 
 MISSPELT: Final = {"wrapperDestory": "wrapperDestroy"}  # so it is called in the first generation
 STARTING: Final = ("wrapperOnceExec", "wrapperOnceExecAsync", "wrapperCreate")
 # Where a method of these stands it was not overridden.
 BASES: Final = ("loader.compat.aiges.base", "aiges.sdk", "builtins")
+OURS: Final = ("loader.", "aiges")  # modules that are no author's
+CALLING: Final = {"aiges_embed", "aiges.dto", "aiges.callback"}  # modules with a callback
 # What the go-plugin server of AIGES passes to the class, where it takes it.
 ARGUMENTS: Final = {"legacy": False, "is_aipaas": True, "keep_schema_default_value": True}
 TEXT_LIMIT_BYTES: Final = 1900  # what follows must fit the host's room
@@ -31,6 +35,7 @@ class Author:
     module: ModuleType
     class_: type | None  # None: functions of the module
     bindings: dict[str, Binding] = field(default_factory=dict)
+    made: object = None  # of the class
 
     @property
     def flavour(self) -> str:
@@ -59,6 +64,7 @@ class Author:
 
     def adopt(self, made: object) -> None:
         """From here on functions are called on that object."""
+        self.made = made
         for name, binding in self.bindings.items():
             if name in getattr(made, "__dict__", {}):
                 self.bindings[name] = bind(name, getattr(made, name))
@@ -109,8 +115,17 @@ class Author:
         return error_of(failed, text or otherwise, code)
 
     def uses_callback(self) -> bool:
-        """Somewhere in its file a function names `callback`."""
-        return any("callback" in code.co_names for code in _code_of(self.module))
+        """Somewhere in its file a function names `callback`; or in that of a base, of a part of the object
+        that was made, or of what the file imports, where that has AIGES's callback."""
+        others = (one for one in self._other_modules() if _has_callback(one))
+        return any("callback" in code.co_names for one in (self.module, *others) for code in _code_of(one))
+
+    def _other_modules(self) -> Iterator[ModuleType]:
+        things = [*vars(self.module).values(), *getattr(self.class_, "__mro__", ())]
+        things += getattr(self.made, "__dict__", {}).values()
+        names = {one.__name__ if isinstance(one, ModuleType) else _home_of(one) for one in things}
+        found = (sys.modules.get(name) for name in names - {self.module.__name__})
+        return (one for one in found if one is not None)
 
 
 # Stands for the author's object until there is one.
@@ -183,6 +198,18 @@ def _accepted(class_: type) -> dict[str, bool]:
 def _is_stub(function: Any) -> bool:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return isinstance(code, CodeType) and not set(code.co_names) - {"NotImplementedError"}
+
+
+def _home_of(thing: object) -> str:
+    name = getattr(thing, "__module__", "")
+    return name if isinstance(name, str) else ""
+
+
+def _has_callback(module: ModuleType) -> bool:
+    if module.__name__.startswith(OURS):
+        return False
+    modules = {one.__name__ for one in vars(module).values() if isinstance(one, ModuleType)}
+    return any(one is callback for one in vars(module).values()) or not modules.isdisjoint(CALLING)
 
 
 def _code_of(module: ModuleType) -> Iterator[CodeType]:

@@ -6,7 +6,7 @@ Every method is optional here. Refuses to know the host: run() is local_run.py, 
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from loader.compat.aiges import local_run, schema
 from loader.compat.aiges.dto import Response, SessionCreateResponse
@@ -40,6 +40,27 @@ class WrapperBase(metaclass=Metaclass):
     serviceId: ClassVar[Any] = ""
     version: ClassVar[Any] = ""
     config: Any = {}  # noqa: RUF012  what run() passes to wrapperInit: a published name
+    requestCls: Any = None
+    responseCls: Any = None
+
+    # As where an author's own __init__ does not call this one.
+    legacy = True
+    is_aipaas = True
+    keep_schema_default_value = True
+    inputs_test_values: dict[str, Any]
+    params_test_values: dict[str, Any]
+    respData: list[Any]
+    session: SessionManager
+    _schema: Any
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """The object, with what its methods need before any __init__."""
+        made = super().__new__(cls)
+        made.inputs_test_values, made.params_test_values = {}, {}
+        made.respData = []
+        made.session = SessionManager()
+        made._schema = None
+        return made
 
     def __init__(
         self,
@@ -52,11 +73,6 @@ class WrapperBase(metaclass=Metaclass):
         self.legacy = legacy
         self.is_aipaas = is_aipaas
         self.keep_schema_default_value = keep_schema_default_value
-        self.inputs_test_values: dict[str, Any] = {}
-        self.params_test_values: dict[str, Any] = {}
-        self.respData: list[Any] = []
-        self.session = SessionManager()
-        self._schema: Any = None
         vars(self).update(said)
 
     # ---- what an author may define; the adapter calls only what was
@@ -149,6 +165,27 @@ class WrapperBase(metaclass=Metaclass):
     def schema_legacy(self) -> str:
         """The schema in its first form."""
         return self._schema_text(legacy=True)
+
+    def gradio(self) -> None:
+        """Nothing: what AIGES shows with gradio, the loader's HTTP port shows at /swagger."""
+        print("gradio is not part of this: the loader's HTTP port has a page to try the wrapper")  # noqa: T201
+
+    # What an author's own `run_once` asks: some copied the one of AIGES and changed it.
+
+    def _parse_inputs(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        inputs = schema.fields_of(self.requestCls, None).inputs
+        self.inputs_test_values.update({one.key: one.test_value for one in inputs})
+        return schema.kinds_of(inputs), schema.payload_of(inputs)
+
+    def _parse_outputs(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        accepts = schema.fields_of(None, self.responseCls).accepts
+        return schema.kinds_of(accepts), schema.payload_of(accepts)
+
+    def _parse_params(self) -> tuple[dict[str, Any], list[str]]:
+        params = schema.fields_of(self.requestCls, None).params
+        self.params_test_values.update({one.key: one.test_value for one in params})
+        required = [one.key for one in params if getattr(one, "required", False)]
+        return schema.parameters_of(params), required
 
     def _schema_text(self, *, legacy: bool) -> str:
         self._schema = schema.schema_of(type(self), legacy=legacy, is_aipaas=self.is_aipaas)

@@ -36,6 +36,7 @@ DataVideo: Final = 3
 DataPer: Final = 4  # a personal resource; here also bytes of no other kind
 
 Types: Final = {0: "text", 1: "audio", 2: "image", 3: "video"}
+KINDS_BY_NAME: Final = {name: number for number, name in Types.items()}
 
 DataBegin: Final = 0
 DataContinue: Final = 1

@@ -7,6 +7,7 @@ left out. Refuses to know who sends them; see convert.py.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from loader.compat.aiges.constants import DataOnce, DataText
@@ -153,6 +154,18 @@ class _Coded(_Shown):
         self.error_code = code
 
 
+class _ResponseError:
+    """`response.response_err(code)`, which sets its code, and `Response.response_err(code)`, a new one with it."""
+
+    def __get__(self, response: Response | None, class_: type[Response]) -> Callable[[Any], Response]:
+        def response_err(error_code: Any) -> Response:
+            answer = response if response is not None else class_()
+            answer.error_code = error_code
+            return answer
+
+        return response_err
+
+
 class Response(_Coded):
     """The output of one call."""
 
@@ -161,10 +174,7 @@ class Response(_Coded):
         self.list: list[Any] = [ResponseData()]
         self.error_code = 0
 
-    def response_err(self, code: int) -> Response:
-        """This response, with an error code."""
-        self.error_code = code
-        return self
+    response_err = _ResponseError()
 
 
 class SessionCreateResponse(_Coded):

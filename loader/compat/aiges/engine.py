@@ -40,6 +40,7 @@ class AigesEngine(Wrapper):
         self._settings = Settings()
         self._resources = Resources()
         self._numbers = itertools.count(1)
+        self._reads_by_default = False
 
     def init(self, config: Config) -> None:
         """Makes the author's object and runs its wrapperInit. Raises: Error."""
@@ -52,6 +53,7 @@ class AigesEngine(Wrapper):
         code = convert.outcome_of(returned).code
         if code:
             raise self.author.refused(constants.INIT_FAILED, code, "wrapperInit failed")
+        self._reads_by_default = reads_by_default(self.author)
 
     def fini(self) -> None:
         """Runs its wrapperFini; what that raises is logged."""
@@ -76,14 +78,17 @@ class AigesEngine(Wrapper):
         """One-shot results come by callback."""
         if not self.author.has("wrapperOnceExec"):
             return True
-        return self._settings.async_mode is True and self.author.does("wrapperOnceExecAsync")
+        wants = self._settings.async_mode
+        if wants is None:
+            wants = not self.author.does("wrapperOnceExec")
+        return wants and self.author.does("wrapperOnceExecAsync")
 
     @property
     def streams_async(self) -> bool:
         """Results of sessions come by callback; wrapperRead is not called."""
         if self._settings.async_mode is not None and self.author.has("wrapperRead"):
             return self._settings.async_mode
-        return not reads_by_default(self.author)
+        return not self._reads_by_default
 
     def open_session(self, params: Params) -> Session:
         """A session of wrapperCreate. Raises: Error."""
@@ -151,6 +156,7 @@ class AigesEngine(Wrapper):
             raise self.author.refused(constants.EXEC_FAILED, outcome.code)
         if not outcome.nodes:
             said = f"wrapperOnceExec returned {type(returned).__name__} without a result"
+            _log(said, logging.WARNING)  # wrapperError may have a text of its own
             raise self.author.refused(constants.EXEC_FAILED, -1, said)
         return outcome.to_once()
 

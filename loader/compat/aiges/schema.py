@@ -75,7 +75,7 @@ def schema_of(class_: type, *, legacy: bool, is_aipaas: bool = True) -> dict[str
     return {
         "meta": _meta(class_, service, declared),
         "schemainput": {"type": "object", "properties": _request(service, declared, legacy, is_aipaas)},
-        "schemaoutput": {"type": "object", "properties": {"payload": _payload(declared.accepts)}},
+        "schemaoutput": {"type": "object", "properties": {"payload": _object(payload_of(declared.accepts))}},
     }
 
 
@@ -93,10 +93,25 @@ def _meta(class_: type, service: str, declared: Fields) -> dict[str, Any]:
         "hosts": said["hosts"] or "api.xf-yun.com",
         "route": said["route"] or f"/{version}/private/{service}",
         service: {
-            "input": {one.key: {"dataType": kind_of(one)} for one in declared.inputs},
-            "accept": {one.key: {"dataType": kind_of(one)} for one in declared.accepts},
+            "input": kinds_of(declared.inputs),
+            "accept": kinds_of(declared.accepts),
         },
     }
+
+
+def kinds_of(fields: list[Any]) -> dict[str, Any]:
+    """The kind of data of each key."""
+    return {one.key: {"dataType": kind_of(one)} for one in fields}
+
+
+def payload_of(fields: list[Any]) -> dict[str, Any]:
+    """The schema of each key's data."""
+    return {one.key: _object(_data(kind_of(one))) for one in fields}
+
+
+def parameters_of(params: list[Any], default: str = "default") -> dict[str, Any]:
+    """The schema of each parameter."""
+    return {one.key: _parameter(one, default) for one in params}
 
 
 def _object(properties: Mapping[str, Any], required: list[str] | None = None) -> dict[str, Any]:
@@ -107,12 +122,12 @@ def _object(properties: Mapping[str, Any], required: list[str] | None = None) ->
 def _request(service: str, declared: Fields, legacy: bool, is_aipaas: bool) -> dict[str, Any]:
     default = "default" if legacy or not is_aipaas else "defaultVal"
     wanted = {one.key: _output_choice(one) for one in declared.accepts}
-    params = {one.key: _parameter(one, default) for one in declared.params}
+    params = parameters_of(declared.params, default)
     required = [one.key for one in declared.params if getattr(one, "required", False)]
     return {
         "header": _header(legacy),
         "parameter": _object({service: _object(params | wanted, required)}),
-        "payload": _payload(declared.inputs),
+        "payload": _object(payload_of(declared.inputs)),
     }
 
 
@@ -145,10 +160,6 @@ def _parameter(one: Any, default: str) -> dict[str, Any]:
 
 def _output_choice(one: Any) -> dict[str, Any]:
     return _object({"data_type": {"type": "string", "enum": [kind_of(one)]}} | _encodings(kind_of(one)))
-
-
-def _payload(fields: list[Any]) -> dict[str, Any]:
-    return _object({one.key: _object(_data(kind_of(one))) for one in fields})
 
 
 def _data(kind: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import queue
 import threading
 import time
@@ -49,7 +51,8 @@ class StreamHandleThread(threading.Thread):
         self.is_stopping = True
 
     def run(self) -> None:
-        """The work; this one only waits."""
+        """The work; this one only loads, and waits."""
+        self.init_model(self.session_thread.handle)
         while not self.is_stopping:
             time.sleep(1)
 
@@ -65,6 +68,7 @@ class WorkerThread(threading.Thread):
         self.in_q: queue.Queue[Any] = queue.Queue()
         self.out_q: queue.Queue[Any] = queue.Queue()
         self.is_idle = True
+        self.is_stopping = False
         self.callback_fn: Callable[..., Any] | None = None
         self.StreamHandleThreadClass: Any = StreamHandleThread
 
@@ -98,6 +102,13 @@ class WorkerThread(threading.Thread):
             with one.mutex:
                 one.queue.clear()
         self.is_idle = True
+
+    def init_model(self, *arguments: Any, **named: Any) -> Any:
+        """For derived classes."""
+
+    def stop(self) -> None:
+        """Asks it to end."""
+        self.is_stopping = True
 
     def run(self) -> None:
         """Runs the class that works, until it ends."""
@@ -174,8 +185,16 @@ class SessionManager:
 
     def init_handle_pool(self, mode: str, nums: Any, ReqThreadCls: Any) -> None:  # noqa: ARG002
         """Starts that many workers."""
-        self.handle_pool = ThreadPool(ReqThreadCls, 0, int(nums))
+        self.handle_pool = self.init_threads(ReqThreadCls, nums)
         self.initialized = True
+
+    def init_threads(self, ReqThreadCls: Any, nums: Any = 10) -> Pool:
+        """Workers, started."""
+        return ThreadPool(ReqThreadCls, 0, int(nums))
+
+    def init_processes(self, ReqThreadCls: Any, procs: int = 2, threads_per_cpu: int = 5) -> Pool:
+        """Workers, started: threads, too."""
+        return ProcessThreadPool(ReqThreadCls, procs, threads_per_cpu)
 
     def get_session(self, handle: str) -> Any:
         """The worker of that handle, or None."""
@@ -199,21 +218,150 @@ class SessionManager:
         self.set_idle_session(handle)
 
 
-# Names that could always be imported.
+# A name that could always be imported, for what never worked.
 WorkerProcess = WorkerThread
-RequestPool = ThreadPool
-ReqHandleThread = StreamHandleThread
-ModelProcess = StreamHandleThread
 
 
-class Context(dict[str, Any]):
-    """Values by name or by attribute."""
+class Context:
+    """What a request of RequestPool carries."""
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    sid: str
+    params: Any
+    data: Any
+    callback_handle: Any
+    session_destroyed: bool
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
+    def __init__(self) -> None:
+        self.reset_ctx()
+
+    def reset_ctx(self) -> None:
+        """Empty again."""
+        self.sid, self.params, self.data = "", {}, None
+        self.callback_handle, self.session_destroyed = "", False
+
+    def set_data(self, data: Any) -> None:
+        """The input."""
+        self.data = data
+
+    def set_callback_handle(self, s: Any) -> None:
+        """What results are called back with."""
+        self.callback_handle = s
+
+    def set_sid(self, sid: str) -> None:
+        """The session."""
+        self.sid = sid
+
+    def set_params(self, params: Any) -> None:
+        """Its parameters."""
+        self.params = params
+
+    def set_destroyed(self) -> None:
+        """The session is over."""
+        self.session_destroyed = True
+
+
+class ReqHandleThread(threading.Thread):
+    """Hands what a session writes to the one queue of a ModelProcess."""
+
+    def __init__(
+        self, model_pipe_conn: Any, shared_req_queue: Any, handle: str, callback_fn: Callable[..., Any]
+    ) -> None:
+        super().__init__(daemon=True)
+        self.model_pipe_conn = model_pipe_conn
+        self.shared_req_queue = shared_req_queue
+        self.handle = handle
+        self.callback = callback_fn
+        self.input_queue: queue.Queue[Context] = queue.Queue()
+        self.status = "idle"
+        self.is_stopping = False
+        self.ctx = Context()
+
+    def set_busy(self) -> None:
+        """A session has it."""
+        self.status = "busy"
+
+    def set_idle(self) -> None:
+        """None has."""
+        self.status = "idle"
+        self.ctx.reset_ctx()
+
+    def set_ctx(self, sid: str, params: Any) -> None:
+        """The session that has it."""
+        self.ctx.set_sid(sid)
+        self.ctx.set_params(params)
+
+    def send_to_input_queue(self, sid: str, req: Any) -> None:
+        """One package."""
+        self.ctx.set_sid(sid)
+        self.ctx.set_data(req)
+        self.input_queue.put(self.ctx)
+
+    def destroy(self) -> None:
+        """The session is over."""
+        self.set_idle()
+
+    def run(self) -> None:
+        """Hands over, for ever."""
+        while not self.is_stopping:
+            self.shared_req_queue.put((self.handle, self.input_queue.get()))
+
+
+class RequestPool:
+    """ReqHandleThreads by handle."""
+
+    def __init__(self, shared_req_queue: Any, callback_fn: Callable[..., Any]) -> None:
+        self.pool: dict[str, ReqHandleThread] = {}
+        self.conns_map: dict[str, Any] = {}
+        self.shared_req_queue = shared_req_queue
+        self.init_threads(callback_fn)
+
+    def init_threads(self, callback_fn: Callable[..., Any], pool_size: int = 5) -> None:
+        """Starts them."""
+        for number in range(pool_size):
+            handle = f"process-{os.getpid()}-thread-{number}"
+            left, right = multiprocessing.Pipe()
+            self.conns_map[handle] = (left, right)
+            self.pool[handle] = ReqHandleThread(left, self.shared_req_queue, handle, callback_fn)
+            self.pool[handle].start()
+
+    def get_idle_handle(self) -> str | None:
+        """A free one, taken from now on, or None."""
+        for handle, one in self.pool.items():
+            if one.status == "idle":
+                one.set_busy()
+                return handle
+        return None
+
+    def set_idle_handle(self, handle: str) -> None:
+        """Frees it."""
+        self.pool[handle].set_idle()
+
+    def get_thread(self, handle: str) -> ReqHandleThread:
+        """The one of that handle."""
+        return self.pool[handle]
+
+
+class ModelProcess(threading.Thread):
+    """Infers what comes in the queue that all sessions share."""
+
+    def __init__(self, shared_req_queue: Any, result_conns_map: Any, callback_fn: Callable[..., Any]) -> None:
+        super().__init__(daemon=True)
+        self.shared_req_queue = shared_req_queue
+        self.result_conns_map = result_conns_map
+        self.callback = callback_fn
+        self.is_stopping = False
+
+    def register_infer_func(self, func: Callable[..., Any]) -> None:
+        """What infers: called with a Context and the callback."""
+        self.infer = func  # type: ignore[method-assign]
+
+    def infer(self, ctx: Context, callback: Callable[..., Any]) -> Any:
+        """For derived classes."""
+        raise NotImplementedError("define infer(self, ctx, callback), or register_infer_func")
+
+    def run(self) -> None:
+        """Infers, for ever."""
+        while not self.is_stopping:
+            _, ctx = self.shared_req_queue.get()
+            if not ctx.session_destroyed:
+                self.infer(ctx, self.callback)

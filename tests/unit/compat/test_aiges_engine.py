@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -11,13 +12,14 @@ import pytest
 
 from loader.compat.aiges.author import find_author
 from loader.compat.aiges.engine import AigesEngine, engine_of, reads_by_default
+from loader.compat.aiges.importing import search_path
 from loader.compat.aiges.receivers import RECEIVERS
 from loader.testing import EngineFailure, open_wrapper
 from loader.wrapper import Config, Error, Rejected
 
 
-def module_of(source: str) -> ModuleType:
-    module = ModuleType("wrapper")
+def module_of(source: str, name: str = "wrapper") -> ModuleType:
+    module = ModuleType(name)
     exec(dedent(source), vars(module))  # noqa: S102
     return module
 
@@ -127,6 +129,64 @@ def test_results_of_sessions_are_read_where_nothing_calls_back(body: str, is_rea
     )
     assert author is not None
     assert reads_by_default(author) == is_read
+
+
+CALLING = """
+    from aiges_embed import callback
+    class Base:
+        def wrapperCreate(self, params, sid): ...
+        def wrapperRead(self, handle): return self.queue.get()
+        def answer(self): callback(None, "")
+"""
+DERIVED = "from test_calling import Base\nclass Wrapper(Base): ..."
+DELEGATING = """
+    class Wrapper:
+        def __init__(self):
+            from test_calling import Base
+            self.inner = Base()
+        def wrapperCreate(self, params, sid): ...
+        def wrapperRead(self, handle): return self.inner.wrapperRead(handle)
+"""
+IMPORTING = """
+    import test_calling
+    class Wrapper:
+        def wrapperCreate(self, params, sid): ...
+        def wrapperRead(self, handle): return self.queue.get()
+        def wrapperWrite(self, handle, req): test_calling.Base.answer(self)
+"""
+
+
+@pytest.mark.parametrize("source", [DERIVED, DELEGATING, IMPORTING])
+def test_a_callback_in_another_file_is_seen(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a base, in a part of the object, in what the file imports: results come by callback, nothing is read."""
+    monkeypatch.setattr(sys, "path", [*sys.path, *search_path()])
+    monkeypatch.setitem(sys.modules, "test_calling", module_of(CALLING, "test_calling"))
+    made = engine(source)
+    made.init(Config())
+    assert made.streams_async
+
+
+@pytest.mark.parametrize(
+    ("body", "config", "is_async"),
+    [
+        ("pass", {}, True),
+        ("return None", {}, True),
+        ("return self.answer", {}, False),
+        ("pass", {"aiges": {"async_mode": False}}, False),
+        ("return self.answer", {"aiges": {"async_mode": True}}, True),
+    ],
+)
+def test_a_one_shot_call_that_does_nothing_gives_way(
+    body: str, config: dict[str, Any], is_async: bool
+) -> None:
+    """Where only wrapperOnceExecAsync is written, it is called, unless the configuration says otherwise."""
+    made = engine(f"""
+        class Wrapper:
+            def wrapperOnceExec(self, params, reqData): {body}
+            def wrapperOnceExecAsync(self, params, reqData, usrTag): return self.answer
+    """)
+    made.init(Config(config))
+    assert made.execs_async == is_async
 
 
 def test_what_is_no_aiges_wrapper_is_left_alone() -> None:

@@ -86,6 +86,7 @@ def test_a_whole_file_is_a_valid_configuration(tmp_path: Path) -> None:
     assert config.limits.message_bytes == 8 << 20
     assert (config.aiges.header_pass, config.aiges.session_ttl_ms) == (("appid", "uid"), 9000)
     assert (engine.wrapper, engine.slots) == (str(tmp_path / "libwrapper.so"), 7)
+    assert engine.call_timeout_ms == 600_000  # AIGES has no limit, so what is slow there is slow here
     assert config.log.level == "warning"
     assert engine.config == {
         "aiges": {"async_mode": True, "real_time_result": False},

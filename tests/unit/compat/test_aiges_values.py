@@ -74,6 +74,8 @@ def test_objects_are_lenient() -> None:
     created = SessionCreateResponse()
     created.errCode = 4
     assert (created.error_code, created.err_code, Response().response_err(9).errCode) == (4, 4, 9)
+    refused = Response.response_err(100)  # type: ignore[arg-type, call-arg]
+    assert (refused.error_code, Response().error_code) == (100, 0)
     request = DataListCls()
     request.list = [DataListNode()]
     request.list[0].key = "k"

@@ -1,5 +1,11 @@
 """2023: usrTag in one-shot calls; userTag before persId in Create; workers of aiges.stream call back by sid."""
 
+import argparse
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument("--device", default="cpu")
+device = arguments.parse_args().device  # of nobody's command line but the wrapper's own
+
 try:
     from aiges_embed import Response, ResponseData, SessionCreateResponse, callback
 except:
