@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from loader.admin.desk import Desk
 from loader.admin.drain import Drain
-from loader.admin.http import HttpServer, bind, make_app
+from loader.admin.http import make_app
 from loader.admin.node import LocalNode
 from loader.center import AckState, Revision, RevisionCache, open_center
 from loader.certificates import Certificates, is_reached_from_outside
@@ -30,8 +30,11 @@ from loader.engine.follower import Follower
 from loader.engine.revisions import Prepared, Revisions, RolloutRecord, prepare
 from loader.engine.supervisor import Supervisor
 from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
+from loader.gateway.front import Front
+from loader.gateway.local import own_client
 from loader.logs import start_logging
-from loader.startup import Stages, aiges_options, core_options, file_threads
+from loader.startup import Stages, aiges_options, core_options, face_settings, file_threads
+from loader.web_server import HttpServer, bind
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -118,6 +121,7 @@ class App:
         self._is_started = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: HttpServer | None = None
+        self._front = Front(lambda: face_settings(self._config), lambda: own_client(self._core.listen))
         self._announcer: Announcer | None = None
 
     @property
@@ -144,7 +148,7 @@ class App:
         start_logging(config.log.level, config.log.format)
         from loader._core import Server
 
-        self._http = self._bind(config.http)
+        self._http = self._bind(config)
         self._core = Server(core_options(config))
         self._supervisor = Supervisor(self._core, self._deployment_changed)
         self._revisions = Revisions(self._supervisor, first, self._read, self._rollout_told)
@@ -196,12 +200,18 @@ class App:
         except LoaderError:  # told when it is rolled out
             return good
 
-    def _bind(self, address: str) -> HttpServer:
+    def _bind(self, config: ServiceConfig) -> HttpServer:
         try:
-            sock = bind(address)
+            sock = bind(config.http)
         except OSError as error:
-            raise OSError(f"cannot listen on {address}: {error.strerror}: try --http with port 0") from None
-        return HttpServer(sock, lambda: make_app(self._local.metrics, lambda: self._local.readiness))
+            raise OSError(
+                f"cannot listen on {config.http}: {error.strerror}: try --http with port 0"
+            ) from None
+        return HttpServer(
+            sock,
+            lambda: make_app(self._local.metrics, lambda: self._local.readiness, self._front),
+            ws_bytes=config.limits.message_bytes,
+        )
 
     def _listen(self, address: str, tag: str, tls: Tls | None) -> str:
         try:
@@ -360,6 +370,7 @@ class App:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=TASKS_S)
+        await self._front.close()
         if self._is_started:
             await self._close_data_plane()
         if self._http is not None:

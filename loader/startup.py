@@ -12,6 +12,9 @@ from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
+from loader.certificates import is_reached_from_outside
+from loader.gateway.settings import Settings
+
 if TYPE_CHECKING:
     from loader.config import ServiceConfig
 
@@ -56,6 +59,19 @@ def aiges_options(config: ServiceConfig, address: str) -> dict[str, Any]:
         "header_pass": list(aiges.header_pass),
         "session_ttl_ms": aiges.session_ttl_ms,
     }
+
+
+def face_settings(config: ServiceConfig) -> Settings:
+    """What the faces of the HTTP port are told. Where gRPC is encrypted they have to be asked for, but on loopback."""
+    aiges = config.aiges
+    is_safe = config.tls is None or not is_reached_from_outside(config.http)
+    return Settings(
+        is_on=is_safe if aiges.http is None else aiges.http,
+        header_pass=frozenset(aiges.header_pass),
+        message_bytes=config.limits.message_bytes,
+        ws_read_timeout_s=aiges.ws_read_timeout_s,
+        ws_session_timeout_s=aiges.ws_session_timeout_s,
+    )
 
 
 def file_threads() -> ThreadPoolExecutor:

@@ -9,36 +9,13 @@ bool is_aiges_code(int32_t code) {
 }
 
 int32_t code_of(ErrorCode error, session::Kind kind) {
+  const bool is_exec = kind == session::Kind::kExec;
   switch (error) {
-    case ErrorCode::NO_FREE_SLOT:
-    case ErrorCode::QUEUE_FULL:
-    case ErrorCode::ENGINE_UNAVAILABLE:
-    case ErrorCode::INIT_FAILED:
-    case ErrorCode::DRAINING:
-      return kAigesNoLicence;
-    case ErrorCode::CREATE_FAILED:
-      return kAigesCreate;
-    case ErrorCode::ENGINE_ERROR:
-    case ErrorCode::INPUT_REJECTED:
-      return kind == session::Kind::kExec ? kAigesExec : kAigesWrite;
-    case ErrorCode::UNSUPPORTED:
-      return kAigesInvalidMode;
-    case ErrorCode::CALL_HUNG:
-    case ErrorCode::DEADLINE_EXCEEDED:
-      return kAigesOnceTimeout;
-    case ErrorCode::IDLE_TIMEOUT:
-    case ErrorCode::REPLACED:
-    case ErrorCode::KICKED:
-      return kAigesSessionTimeout;
-    case ErrorCode::CANCELLED:
-    case ErrorCode::UNKNOWN_SESSION:
-      return kAigesInactive;
-    case ErrorCode::INVALID_ARGUMENT:
-    case ErrorCode::UNKNOWN_ENGINE:
-    case ErrorCode::PROTOCOL_VIOLATION:
-    case ErrorCode::MESSAGE_TOO_LARGE:
-    case ErrorCode::BAD_RESULT:
-      return kAigesInvalid;
+#define LOADER_AIGES_ROW(name, of_session, of_exec) \
+  case ErrorCode::name:                             \
+    return is_exec ? of_exec : of_session;
+#include "server/aiges_codes.def"
+#undef LOADER_AIGES_ROW
     default:
       return kAigesCrash;
   }

@@ -10,14 +10,14 @@ import typer
 DEFAULT_ADDRESS = "127.0.0.1:8001"
 
 
-def _pem_file(text: str) -> Any:
+def pem_file(text: str) -> Any:
     return typer.Option(metavar="FILE", exists=True, dir_okay=False, readable=True, help=text)
 
 
 Address = Annotated[str, typer.Option(metavar="HOST:PORT", help="gRPC address.")]
-Authority = Annotated[Path | None, _pem_file("PEM file of the authority, for TLS.")]
-ClientCertificate = Annotated[Path | None, _pem_file("PEM file of one's own certificate, for mutual TLS.")]
-ClientKey = Annotated[Path | None, _pem_file("PEM file of its private key.")]
+Authority = Annotated[Path | None, pem_file("PEM file of the authority, for TLS.")]
+ClientCertificate = Annotated[Path | None, pem_file("PEM file of one's own certificate, for mutual TLS.")]
+ClientKey = Annotated[Path | None, pem_file("PEM file of its private key.")]
 
 
 def credentials(ca: Path | None, certificate: Path | None, key: Path | None) -> Any:

@@ -12,6 +12,7 @@ from loader.cli.check import check
 from loader.cli.config import group as config_group
 from loader.cli.ctl import group as ctl_group
 from loader.cli.describe import describe
+from loader.cli.gateway import gateway
 from loader.cli.import_aiges import import_aiges
 from loader.cli.include import include
 from loader.cli.init import init
@@ -25,6 +26,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command()(call)
 app.command()(check)
 app.command()(describe)
+app.command()(gateway)
 app.command("import-aiges")(import_aiges)
 app.command(context_settings={"ignore_unknown_options": True})(aiges)
 app.command()(include)
@@ -72,11 +74,13 @@ def main(
     raise typer.Exit(serve(Settings(config, grpc, http)))
 
 
-def check_addresses(grpc: str, http: str) -> None:
+def check_addresses(grpc: str, http: str, names: tuple[str, str] = ("--grpc", "--http")) -> None:
     """Raises: BadParameter for an address that cannot be one."""
     from loader.config import checks
 
-    for option, given, checked in (("--grpc", grpc, checks.address), ("--http", http, checks.http_address)):
+    for option, given, checked in zip(
+        names, (grpc, http), (checks.address, checks.http_address), strict=True
+    ):
         try:
             if given:
                 checked(given)

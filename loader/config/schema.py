@@ -180,12 +180,23 @@ class LimitsConfig(Section):
 
 
 class AigesConfig(Section):
-    """Clients that speak the AIGES protocol (utils.XsfCall) to the gRPC port."""
+    """Clients of AIGES: utils.XsfCall on the gRPC port, JSON and WebSockets on the HTTP port."""
 
     header_pass: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...] = live(
         (), "Headers of their requests that become parameters. `sid` always does.", max_length=64
     )
-    session_ttl_ms: int = live(15_000, "A session without a call for so long is closed.", ge=100, le=YEAR_MS)
+    session_ttl_ms: int = live(
+        15_000, "A session of the gRPC port without a call for so long is closed.", ge=100, le=YEAR_MS
+    )
+    http: bool | None = live(
+        None,
+        "Whether engines answer on the HTTP port. Empty: unless `tls` is set, for `http` is not encrypted, and others "
+        "than this machine reach it.",
+    )
+    ws_read_timeout_s: float = live(
+        15.0, "A WebSocket whose input has not ended and has no frame for so long is closed.", gt=0, le=YEAR_S
+    )
+    ws_session_timeout_s: float = live(180.0, "A WebSocket is closed after so long.", gt=0, le=YEAR_S)
 
 
 class LogConfig(Section):
@@ -203,7 +214,7 @@ class ServiceConfig(Section):
         "127.0.0.1:8001", "Address of the gRPC port; port 0 picks a free one.", is_of_node=True
     )
     http: HttpAddress = replace(
-        "127.0.0.1:8000", "Address of the HTTP port: metrics and readiness.", is_of_node=True
+        "127.0.0.1:8000", "Address of the HTTP port: engines, metrics and readiness.", is_of_node=True
     )
     admin_listen: OptionalAddress = replace(
         "",

@@ -1,0 +1,132 @@
+"""A web server on a bound socket: HTTP and WebSockets. Imports uvicorn only when it is started.
+
+Knows one ASGI application and no path of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import uvicorn
+    from starlette.types import ASGIApp
+
+LINGER_S: Final = 5.0  # for a client that does not read to take what was sent to it
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files of the server."""
+
+    certificate: Path
+    key: Path
+
+
+def _web_socket(**arguments: Any) -> asyncio.Protocol:
+    """The protocol of one WebSocket."""
+    return _web_socket_class()(**arguments)
+
+
+@cache
+def _web_socket_class() -> Callable[..., asyncio.Protocol]:
+    """Made when the first WebSocket comes: it is nothing that the start should wait for."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    class Protocol(WebSocketsSansIOProtocol):
+        """Lets go of a client that does not read, when its session is over."""
+
+        def on_task_complete(self, task: asyncio.Task[None]) -> None:
+            super().on_task_complete(task)
+            self.loop.call_later(LINGER_S, self.transport.abort)
+
+    return Protocol
+
+
+def bind(address: str) -> socket.socket:
+    """A listening socket on HOST:PORT. Raises: OSError."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        sock.listen(128)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class HttpServer:
+    """A web server on a bound socket; `start()` returns when it answers."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        make: Callable[[], ASGIApp],
+        *,
+        ws_bytes: int = 4 << 20,
+        tls: Tls | None = None,
+    ) -> None:
+        """`ws_bytes`: the largest message of a WebSocket."""
+        self._socket = sock
+        self._make = make
+        self._ws_bytes = ws_bytes
+        self._tls = tls
+        self._server: uvicorn.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        host, port = sock.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def start(self) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(
+            self._make(),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            http="h11",
+            ws=cast("type[asyncio.Protocol]", _web_socket),
+            ws_max_size=self._ws_bytes,
+            timeout_graceful_shutdown=2,
+            ssl_certfile=self._tls.certificate if self._tls else None,
+            ssl_keyfile=self._tls.key if self._tls else None,
+        )
+        started = asyncio.Event()
+
+        class Server(uvicorn.Server):
+            """Signals are the loader's, not the web server's."""
+
+            @contextlib.contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                yield
+
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                started.set()
+
+        self._server = Server(config)
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait((waiting, self._task), return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        waiting.cancel()
+        if self._task.done():
+            self._task.result()  # why it has not started
+
+    async def stop(self) -> None:
+        """Ends the server; open requests get two seconds."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await asyncio.wait((self._task,), timeout=5)
+        self._socket.close()

@@ -1,0 +1,32 @@
+"""The service whose HTTP faces are tested: its engines, and its configuration as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ENGINES = HERE / "engines"
+WRAPPERS = HERE.parents[2] / "wrappers"
+AIGES = HERE.parent / "aiges" / "python_wrappers"
+
+
+def engines() -> dict[str, Any]:
+    """One of each kind."""
+    soon = {"restart": {"backoff_s": 0.01, "intensity": 100}}
+    brief = {"slots": 1, "call_timeout_ms": 500, "hang_grace_ms": 0, "admission_wait_ms": 50}
+    return {
+        "actor": {"wrapper": str(ENGINES / "actor.py"), "slots": 16, "threads": 16, **soon},
+        "brief": {"wrapper": str(ENGINES / "actor.py"), **brief, **soon},
+        "typed": {"wrapper": str(ENGINES / "typed.py"), "slots": 4},
+        "reader": {"wrapper": str(ENGINES / "reader.py"), "slots": 4},
+        "sdk": {"wrapper": str(AIGES / "e3_sdk.py"), "slots": 4},
+        "echo": {"wrapper": str(WRAPPERS / "echo_c"), "slots": 8},
+    }
+
+
+def config(**over: Any) -> str:
+    """The service."""
+    keys = {"aiges": {"header_pass": ["appid"]}, "limits": {"message_bytes": 200_000}, "engines": engines()}
+    return json.dumps(keys | over)
