@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from loader.center import Revision
     from loader.config import Bootstrap, ServiceConfig
     from loader.engine.manifest import Manifest
+    from loader.engine.spec import EngineSpec
 
 
 def check(
@@ -90,8 +92,11 @@ def check_config(what: str) -> bool:
         for one in engine.versions.values() or [engine]:
             try:
                 spec = make_spec(name, one)
-                # As it is served: with the engine's interpreter and environment.
-                _describe(f"engine {name} {spec.version}", spec.manifest, one.python, spec.environment())
+                if one.command:
+                    _describe_command(spec, is_secret=config.has_secret("engines", name, "command"))
+                else:
+                    # As it is served: with the engine's interpreter and environment.
+                    _describe(f"engine {name} {spec.version}", spec.manifest, one.python, spec.environment())
             except LoaderError as error:
                 typer.echo(f"engine {name}: {error}", err=True)
                 is_good = False
@@ -135,6 +140,26 @@ def check_wrapper(path: Path) -> bool:
     manifest = read_manifest(Path(find_library(str(path), Path(), os.environ)))
     _describe(f"wrapper {manifest.name}", manifest, "", None)
     return True
+
+
+def _describe_command(spec: EngineSpec, *, is_secret: bool) -> None:
+    """Looks at everything but the command itself, which is not started. Raises: LoaderError."""
+    import shutil
+
+    from loader.engine.probe import probe
+    from loader.errors import BadConfigError
+
+    words = spec.config.command
+    probe(
+        spec.manifest, spec.config.python, spec.environment()
+    )  # has the interpreter what the adapter needs?
+    if "/" not in words[0] and shutil.which(words[0], path=spec.environment().get("PATH")) is None:
+        raise BadConfigError(f"command: there is no program {words[0]}: correct it, or PATH in `environment`")
+    shown = "(from the environment)" if is_secret else shlex.join(words)
+    typer.echo(f"engine {spec.name} {spec.version}: command, {shown}")
+    typer.echo(
+        f"  begins in {spec.folder}; speaks AIGES's plug-in protocol; what it declares it says when it runs"
+    )
 
 
 def _describe(title: str, manifest: Manifest, python: str, environment: Mapping[str, str] | None) -> None:

@@ -1,4 +1,4 @@
-"""What a single value must be: addresses, and names of environment variables.
+"""What a single value must be: addresses, names of environment variables, commands.
 
 Pure functions that raise ValueError with the cure. Knows no key of the configuration, and looks nothing up.
 """
@@ -55,6 +55,14 @@ def variable_name(text: str) -> str:
     if not text or "=" in text:
         raise ValueError("the name of a variable is not empty and has no `=`: correct it")
     return text
+
+
+def command(value: object) -> object:
+    """A command as a list of words; a text is one for a shell, as in AIGES. Raises: ValueError."""
+    words = ["bash", "-c", value] if isinstance(value, str) and value.strip() else value
+    if isinstance(words, list | tuple) and words and all(words):
+        return words
+    raise ValueError("write a list of words, as [python, -m, aiges.serve], or a text for a shell")
 
 
 def _check_ipv6(host: str) -> None:

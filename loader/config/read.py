@@ -193,7 +193,7 @@ class _Paths:
                 key: self._of_engine(one, (*path, "versions", key)) for key, one in engine.versions.items()
             },
         }
-        return engine.model_copy(update=update)
+        return engine.model_copy(update=update).begun_in(str(self._folder))
 
     def _wrapper(self, engine: EngineConfig, key: KeyPath) -> str:
         path = self._absolute(engine.wrapper, key)

@@ -8,7 +8,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from loader.config import checks
 
@@ -56,6 +64,7 @@ Labels = dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=25
 Address = Annotated[str, AfterValidator(checks.address)]
 HttpAddress = Annotated[str, AfterValidator(checks.http_address)]
 OptionalAddress = Annotated[str, AfterValidator(checks.optional_address)]
+Command = Annotated[tuple[str, ...], BeforeValidator(checks.command)]
 VariableName = Annotated[str, AfterValidator(checks.variable_name)]
 
 # Upper bounds: what the data plane counts in, and beyond which a number is a slip of the hand.
@@ -85,8 +94,13 @@ class EngineConfig(Section):
 
     wrapper: str = replace(
         "",
-        "Required. Folder with engine.yaml, or wrapper.py or a .so. Relative to this file; a .so without a folder "
-        "also by LD_LIBRARY_PATH.",
+        "Required, or `command`. Folder with engine.yaml, or wrapper.py or a .so. Relative to this file; a .so "
+        "without a folder also by LD_LIBRARY_PATH.",
+    )
+    command: Command = replace(
+        (),
+        "In place of `wrapper`: a command that speaks AIGES's plug-in protocol, as [python, -m, aiges.serve]; a text "
+        "is run by `bash -c`. It begins in this file's folder.",
     )
     version: str = replace("", "Version in the service. Empty: that of the manifest, or 1.")
     isolation: Literal["process", "inline"] = replace(
@@ -147,10 +161,25 @@ class EngineConfig(Section):
         {}, "Versions side by side: each takes the keys of the engine and its own over them."
     )
 
+    _folder: str = ""
+
+    def begun_in(self, folder: str) -> EngineConfig:
+        """The same, whose command begins in that folder."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
+    @property
+    def folder(self) -> str:
+        """Where `command` begins."""
+        return self._folder
+
     @model_validator(mode="after")
     def _check_versions(self) -> EngineConfig:
-        if not self.versions and not self.wrapper:
-            raise ValueError("there is no wrapper: add `wrapper`")
+        if not self.versions and not self.wrapper and not self.command:
+            raise ValueError("there is no wrapper: add `wrapper`, or `command`")
+        if not self.versions and self.wrapper and self.command:
+            raise ValueError("`wrapper` and `command` exclude each other: remove one")
         if self.versions and self.version:
             raise ValueError("`version` and `versions` exclude each other: remove `version`")
         if any(one.versions for one in self.versions.values()):

@@ -85,7 +85,14 @@ def _with_whole_versions(engine: Value) -> Value:
         return engine
     base = {key: value for key, value in engine.items() if key != "versions"}
     whole: dict[str, Value] = {
-        name: {"version": name, **merged(base, own)} if isinstance(own, dict) else own
+        name: {"version": name, **merged(_under(base, own), own)} if isinstance(own, dict) else own
         for name, own in ((name, {} if own is None else own) for name, own in versions.items())
     }
     return {**engine, "versions": whole}
+
+
+def _under(base: Mapping[str, Value], own: Mapping[str, Value]) -> dict[str, Value]:
+    """What a version takes from its engine: with a `command` of its own not the `wrapper`, nor the other way."""
+    instead = {"wrapper": "command", "command": "wrapper"}
+    without = {other for key, other in instead.items() if key in own}
+    return {key: value for key, value in base.items() if key not in without}

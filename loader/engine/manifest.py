@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import loader
 from loader.config.document import parse_document
 from loader.errors import BadConfigError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 KINDS = ("python", "native")
 FILE_NAME = "engine.yaml"
 KEYS = ("name", "version", "kind", "entry")
+COMMAND_ADAPTER = Path(loader.__file__ or "").parent / "compat/aiges/plugin/entry/wrapper.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,15 @@ def _without_manifest(folder: Path) -> Manifest:
     raise BadConfigError(f"{folder}: has neither {FILE_NAME} nor wrapper.py, wrapper.so or libwrapper.so")
 
 
+def manifest_of(config: EngineConfig) -> Manifest:
+    """That of an engine's wrapper, or of the adapter that runs its command. Raises: BadConfigError."""
+    return (
+        Manifest("command", "1", "python", COMMAND_ADAPTER)
+        if config.command
+        else read_manifest(Path(config.wrapper))
+    )
+
+
 def is_aiges_library(entry: Path) -> bool:
     """A library with AIGES's functions and not ours, told by the names in it: nothing is loaded."""
     if entry.suffix != ".so":
@@ -101,4 +112,4 @@ def is_aiges_library(entry: Path) -> bool:
 
 def version_of(config: EngineConfig) -> str:
     """What the wrapper of an engine calls its version. Raises: BadConfigError."""
-    return read_manifest(Path(config.wrapper)).version
+    return manifest_of(config).version

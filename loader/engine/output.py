@@ -76,6 +76,7 @@ class OutputCapture:
         os.set_blocking(fd, False)
         self.fd = fd
         self.dropped_bytes = 0
+        self.last_line = ""  # that is not empty
         self._reported_bytes = 0
         self._reported_s = 0.0
         self._lines = LineSplitter()
@@ -121,6 +122,7 @@ class OutputCapture:
             if not self._limit.take(len(json.dumps(line, ensure_ascii=False)) + RECORD_BYTES, now_s):
                 self.dropped_bytes += sum(len(one.encode()) + 1 for one in lines[number:])
                 return
+            self.last_line = line.strip() or self.last_line
             logger.info("engine output", extra={**self._fields, "line": line})
 
     def _report_dropped(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SAID_WHY = 4  # exit code of a host whose last line says why it ended: see loader.compat.aiges.plugin.engine
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -39,7 +40,7 @@ class HostProcess:
                 pass_fds=tuple(fds),
                 process_group=0,
                 env=spec.environment(),
-                cwd=spec.manifest.entry.parent,
+                cwd=spec.folder,
             )
         except BaseException:
             os.close(reader)
@@ -89,7 +90,8 @@ class HostProcess:
             code = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
         if code is not None and code < 0:
             return f"killed by {signal.Signals(-code).name}"
-        return f"exit code {code}"
+        why = f": {self.output.last_line}" if code == SAID_WHY and self.output.last_line else ""
+        return f"exit code {code}{why}"
 
     def rss_bytes(self) -> int:
         """Resident memory; 0 when it cannot be told."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import loader
-from loader.engine.manifest import Manifest, is_aiges_library, read_manifest
+from loader.engine.manifest import Manifest, is_aiges_library, manifest_of
 from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
@@ -64,8 +64,20 @@ class EngineSpec:
             "language": self.manifest.kind,
             "directory": str(self.manifest.entry.parent),
             "entry": self.manifest.entry.name,
-            "config_json": json.dumps(config.config),
+            "config_json": json.dumps(config.config | self._for_adapter()),
         }
+
+    def _for_adapter(self) -> dict[str, object]:
+        """What the adapter of a command is told beside the author's `config`."""
+        if not self.config.command:
+            return {}
+        said = {"words": self.config.command, "init_timeout_s": self.config.init_timeout_s}
+        return {"loader.command": said}
+
+    @property
+    def folder(self) -> Path:
+        """The current folder of a host."""
+        return Path(self.config.folder) if self.config.command else self.manifest.entry.parent
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line of a host: `arguments` name its descriptors."""
@@ -82,9 +94,10 @@ class EngineSpec:
 
 def make_spec(name: str, config: EngineConfig, place: str = "") -> EngineSpec:
     """The engine `name`. Raises: BadConfigError where it cannot be started at all."""
-    manifest = read_manifest(Path(config.wrapper))
+    manifest = manifest_of(config)
     if config.isolation == "inline" and manifest.kind != "native":
-        raise BadConfigError(f"engines.{name}.isolation: a Python wrapper cannot run inline: write `process`")
+        what = "a command" if config.command else "a Python wrapper"
+        raise BadConfigError(f"engines.{name}.isolation: {what} cannot run inline: write `process`")
     if config.python:
         check_interpreter(name, config.python)
     return EngineSpec(name, config.version or manifest.version, config, manifest, place)

@@ -98,6 +98,7 @@ class Driver:
             logging.basicConfig(level=logging.INFO, handlers=[LoaderHandler(log)])
         self._wrapper = self._class()
         self._run_optional("init", read_config(values))
+        self.accept(self._class)  # a wrapper that runs elsewhere knows now what it declares
         outputs = {entry["key"]: entry["type"] for entry in self._declared["outputs"]}
         parameters = self._declared["parameters"]
         return (

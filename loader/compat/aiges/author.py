@@ -45,6 +45,11 @@ class Author:
         return "sdk" if hasattr(self.class_, "__mappings__") else "class"
 
     @property
+    def takes_dictionaries(self) -> bool:
+        """Its functions are the module's, as in the first generation, which had no classes for data."""
+        return self.class_ is None
+
+    @property
     def era(self) -> str:
         """The generation of its signatures: v1, E0, E1, E2 or E3."""
         if self.class_ is None:

@@ -17,11 +17,11 @@ from loader.compat.aiges.author import Author, error_of, find_author
 from loader.compat.aiges.binding import Role
 from loader.compat.aiges.describing import description_of
 from loader.compat.aiges.dto import DataListCls
-from loader.compat.aiges.once import AsyncCall, Meter, exec_values
+from loader.compat.aiges.once import Meter, exec_async, exec_values
 from loader.compat.aiges.opening import Opening, Resources
 from loader.compat.aiges.session import AigesSession
 from loader.compat.aiges.settings import Settings, read_config
-from loader.wrapper import PENDING, Config, Error, Session, Wrapper
+from loader.wrapper import Config, Session, Wrapper
 
 if TYPE_CHECKING:
     from loader._host import Params, Request
@@ -63,7 +63,7 @@ class AigesEngine(Wrapper):
         """One call of wrapperOnceExec, or of wrapperOnceExecAsync."""
         opening = self._opening(request)
         if self.execs_async:
-            return self._exec_async(request, opening)
+            return exec_async(self.author, request, opening)
         meter = Meter(request)
         opening.register(meter)
         try:
@@ -129,21 +129,6 @@ class AigesEngine(Wrapper):
         sid = params.setdefault("sid", "")
         tag = f"{port.session_id or 'call'}-{next(self._numbers)}"
         return Opening(tag, sid or tag, params, resources)
-
-    def _exec_async(self, request: Request, opening: Opening) -> object:
-        call = AsyncCall(self.author, request, opening)
-        opening.register(call)
-        values = exec_values(self.author, opening, request)
-        try:
-            returned = self.author.call("wrapperOnceExecAsync", constants.EXEC_FAILED, values, request.log)
-            code = convert.outcome_of(returned).code
-        except (Error, TypeError):
-            call.abandon()
-            raise
-        if not code:
-            return PENDING
-        call.abandon()
-        raise self.author.refused(constants.EXEC_FAILED, code)
 
     def _result_of(self, returned: object, results: list[Any], meter: Meter) -> object:
         try:

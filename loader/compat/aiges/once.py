@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 from loader.compat.aiges import constants, convert
 from loader.compat.aiges.binding import Role
 from loader.compat.aiges.outbox import Outbox
+from loader.wrapper import PENDING, Error
 
 if TYPE_CHECKING:
     from loader._host import Port, Request
-    from loader.compat.aiges.author import Author
+    from loader.compat.aiges.calls import Calls
     from loader.compat.aiges.opening import Opening
-    from loader.wrapper import Error
 
 
-def exec_values(author: Author, opening: Opening, request: Request) -> dict[Role, Any]:
+def exec_values(author: Calls, opening: Opening, request: Request) -> dict[Role, Any]:
     """What a one-shot call passes. Every dictionary and list is this call's own."""
     items = request.items
     data = convert.request_of(items, (convert.status_of(one, convert.WHOLE) for one in items))
     return {
         Role.PARAMS: opening.params,
-        Role.DATA: convert.as_dictionaries(data) if author.class_ is None else data,
+        Role.DATA: convert.as_dictionaries(data) if author.takes_dictionaries else data,
         Role.TAG: opening.tag,
         Role.SID: opening.sid,
         Role.PERSONAL: opening.personal,
@@ -30,6 +30,23 @@ def exec_values(author: Author, opening: Opening, request: Request) -> dict[Role
         Role.IDS: list(opening.resources),
         Role.ID_COUNT: len(opening.resources),
     }
+
+
+def exec_async(author: Calls, request: Request, opening: Opening) -> object:
+    """Begins a one-shot call whose result comes by callback. Raises: Error."""
+    call = AsyncCall(author, request, opening)
+    opening.register(call)
+    try:
+        values = exec_values(author, opening, request)
+        returned = author.call("wrapperOnceExecAsync", constants.EXEC_FAILED, values, request.log)
+        code = convert.outcome_of(returned).code
+    except (Error, TypeError):
+        call.abandon()
+        raise
+    if not code:
+        return PENDING
+    call.abandon()
+    raise author.refused(constants.EXEC_FAILED, code)
 
 
 class Metered:
@@ -65,7 +82,7 @@ class Meter(Metered):
 class AsyncCall(Metered):
     """A call whose result comes by callback: the first one ends it, whatever its status."""
 
-    def __init__(self, author: Author, port: Port, opening: Opening) -> None:
+    def __init__(self, author: Calls, port: Port, opening: Opening) -> None:
         super().__init__(port)
         self._author = author
         self._opening = opening

@@ -53,6 +53,12 @@ class Outbox:
         with self._changed:
             return not self._waiting and not self._is_lent
 
+    def holds_at_most(self, results: int, size_bytes: int) -> bool:
+        """No more waits here, or nobody wants it any more."""
+        with self._changed:
+            is_little = len(self._waiting) <= results and self._waiting_bytes <= size_bytes
+            return self._is_closed or is_little
+
     def wait_for_room(self, limit_s: float) -> bool:
         """Waits while more than may be left here has not been taken. False: the limit has passed."""
         with self._changed:

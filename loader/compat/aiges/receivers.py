@@ -58,6 +58,16 @@ class Receivers:
             found = (self._by_name.get(name) for name in names if isinstance(name, str))
             return next((one for one in found if one is not None), None)
 
+    def everyone(self) -> set[Receiver]:
+        """Every open session and call."""
+        with self._lock:
+            return set(self._by_name.values())
+
+    def is_any(self) -> bool:
+        """A session or call is open."""
+        with self._lock:
+            return bool(self._by_name)
+
     def collect_unclaimed(self) -> queue.Queue[object]:
         """From now on, where responses go that no session or call claims: for runs without a host."""
         self._unclaimed = queue.Queue()

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from loader.compat.aiges import constants, convert
-from loader.compat.aiges.author import Author, error_of
+from loader.compat.aiges.author import error_of
 from loader.compat.aiges.binding import Role
 from loader.compat.aiges.dto import DataListCls
 from loader.compat.aiges.once import Metered
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from loader._host import Params
+    from loader.compat.aiges.calls import Calls
     from loader.compat.aiges.opening import Opening
     from loader.wrapper import ItemView
 
@@ -38,7 +39,7 @@ MOST_WAIT_S: Final = 15.0
 class AigesSession(Metered, Session):
     """A session; `open` comes first."""
 
-    def __init__(self, author: Author, params: Params, opening: Opening, *, is_async: bool) -> None:
+    def __init__(self, author: Calls, params: Params, opening: Opening, *, is_async: bool) -> None:
         Metered.__init__(self, params)
         self._author = author
         self._params = params
@@ -138,7 +139,7 @@ class AigesSession(Metered, Session):
         return status
 
     def _pass_in(self, request: DataListCls, is_last: bool) -> object:
-        data = convert.as_dictionaries(request) if self._author.class_ is None else request
+        data = convert.as_dictionaries(request) if self._author.takes_dictionaries else request
         values = {Role.HANDLE: self._handle, Role.DATA: data, Role.SID: self._opening.sid}
         returned = self._call("wrapperWrite", constants.WRITE_FAILED, values)
         code = self._outcome(constants.WRITE_FAILED, returned).code

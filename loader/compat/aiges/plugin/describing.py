@@ -1,0 +1,55 @@
+"""What `Describe` says of a command: what its wrapperSchema declares, in the words that other AIGES wrappers have."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+logger = logging.getLogger("aiges")
+
+
+def description_of(text: str) -> dict[str, Any]:
+    """The member `aiges`; without a schema, or with one that is none, only how it runs."""
+    said: dict[str, Any] = {"flavour": "command", "era": "", "calls": {}, "session_results": "callback"}
+    try:
+        schema = json.loads(text) if text else None
+    except ValueError:
+        schema = None
+        logger.warning("wrapperSchema is no JSON: %.60r", text)
+    if not isinstance(schema, Mapping):
+        return said
+    meta = _mapping(schema.get("meta"))
+    service = str(meta.get("serviceId") or "")
+    fields = _mapping(meta.get(service))
+    said |= {"service_id": service, "version": str(meta.get("version") or "")}
+    said["inputs"], said["outputs"] = (_data(fields.get(name)) for name in ("input", "accept"))
+    outputs = {one["key"] for one in said["outputs"]}
+    said["parameters"] = _parameters(schema, service, outputs)
+    return said | {"schema": schema}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _data(fields: Any) -> list[dict[str, Any]]:
+    return [
+        {"key": key, "type": str(_mapping(one).get("dataType") or "text")}
+        for key, one in _mapping(fields).items()
+    ]
+
+
+def _parameters(schema: Mapping[str, Any], service: str, outputs: set[str]) -> list[dict[str, Any]]:
+    """Those of the service; what a client may say of an output stands beside them."""
+    node = schema
+    for name in ("schemainput", "properties", "parameter", "properties", service):
+        node = _mapping(node.get(name))
+    required = node.get("required")
+    wanted = required if isinstance(required, list) else []
+    return [
+        {"name": name, "type": str(_mapping(one).get("type") or "string"), "required": name in wanted}
+        for name, one in _mapping(node.get("properties")).items()
+        if name not in outputs
+    ]

@@ -1,0 +1,54 @@
+"""Commands that speak AIGES's plug-in protocol, and one running loader with several of them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "app"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "aiges"))
+
+from plugin_command import command_of, generate
+from running import Running
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated messages of the protocol."""
+    return generate(tmp_path_factory.mktemp("plugin-protocol"))
+
+
+@pytest.fixture(scope="module")
+def service(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """`first` and `second` listen on one port; `unix` on a socket, by a shell; `thief` claims their port; `brief` has
+    short limits."""
+    folder = tmp_path_factory.mktemp("plugin")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    handshake = f"echo '1|1|tcp|127.0.0.1:{port}|grpc'; sleep 60"
+    often = {"backoff_s": 0.05, "intensity": 1000}
+    shared = {"command": command_of(code, f"tcp:{port}"), "slots": 16, "restart": often}
+    engines = {
+        "first": shared | {"config": {"who": "first", "rate": 16000, "on": True}},
+        "second": shared | {"config": {"who": "second", "schema": "none"}},
+        "unix": {"command": shlex.join(command_of(code, f"unix:{folder}/socket")), "slots": 4},
+        "brief": {
+            "command": command_of(code, "tcp"),
+            "slots": 4,
+            "call_timeout_ms": 600,
+            "hang_grace_ms": 100,
+            "host_timeout_ms": 2000,
+            "drain_timeout_s": 1,
+            "restart": often,
+        },
+        "thief": {"command": f"sleep 1; {handshake}", "init_timeout_s": 10, "restart": {"intensity": 0}},
+    }
+    with Running(folder, json.dumps({"engines": engines})) as running:
+        yield running
