@@ -13,7 +13,7 @@ APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) apt-get
 ASR_MODELS := pocketsphinx-en-us pocketsphinx-testdata
 
 # Debian packages by what they are for. libespeak-ng is GPL: the tts wrapper is built only where it is installed.
-APT_PACKAGES := ca-certificates build-essential cmake ninja-build pkg-config ccache clang-format git \
+APT_PACKAGES := ca-certificates curl build-essential cmake ninja-build pkg-config ccache clang-format git \
   libnghttp2-dev libssl-dev zlib1g-dev libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc \
   libgtest-dev nghttp2-client python3-dev python3-venv \
   libpocketsphinx-dev $(ASR_MODELS) libespeak-ng-dev espeak-ng-data

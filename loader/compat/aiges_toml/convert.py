@@ -40,6 +40,7 @@ LEVELS: Final = {
     "debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error", "fatal": "error",
     "none": "error", "off": "error",
 }  # fmt: skip
+SOCKET_KEYS: Final = {"ws_read_timeout_s": "readTimeout", "ws_session_timeout_s": "sessionTimeout"}
 NAME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")
 VERSION: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
 
@@ -246,13 +247,19 @@ class _Conversion:
     def _write_aiges(self) -> None:
         ttl, comments = self._number("fc", "ttl", None, LEAST_TTL_MS, MOST_TTL_MS)
         headers, said = self._headers()
-        if ttl is None and not headers:
+        sockets = {
+            ours: self._number("ws", key, None, 1, MOST_TTL_MS // 1000) for ours, key in SOCKET_KEYS.items()
+        }
+        if ttl is None and not headers and all(value is None for value, _ in sockets.values()):
             return
         self._page.section(0, "aiges")
         if headers:
             self._page.key(1, "header_pass", f"[{', '.join(map(quoted, headers))}]", said)
         if ttl is not None:
             self._page.key(1, "session_ttl_ms", scalar(ttl), ["[fc].ttl", *comments])
+        for ours, (seconds, told) in sockets.items():
+            if seconds is not None:
+                self._page.key(1, ours, scalar(seconds), [f"[ws].{SOCKET_KEYS[ours]}", *told])
 
     def _headers(self) -> tuple[list[str], list[str]]:
         file = self._place.text_of(HEADER_FILE)

@@ -33,7 +33,7 @@ NOT_TAKEN: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "aiges": {
         "sub": (IGNORED, "a label of AIGES's metrics and load balancer"),
-        "sessMode": (IGNORED, "each request says whether it is a session"),
+        "sessMode": (IGNORED, "each request says whether it is a session; over HTTP a WebSocket is one"),
         "sessDelGt": (IGNORED, _RELEASE),
         "asyncRelease": (IGNORED, _RELEASE),
         "wrapperTrace": (IGNORED, "AIGES does not use it"),
@@ -66,10 +66,7 @@ NOT_TAKEN: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "caller": (IGNORED, _TUNING),
         "wash": (IGNORED, _TUNING),
     },
-    "ws": {
-        "readTimeout": (IGNORED, "the engine's `idle_timeout_s` closes a session without frames"),
-        "sessionTimeout": (IGNORED, "the engine's `idle_timeout_s` closes a session without frames"),
-    },
+    "ws": {},  # both of its keys are taken over
     "pprof": {WHOLE: (UNSUPPORTED, "a profiler of Go")},
     "dataProcess": {WHOLE: (UNSUPPORTED, "inputs are passed as they come")},
     "downAsync": {WHOLE: (UNSUPPORTED, "there are no results through RabbitMQ")},

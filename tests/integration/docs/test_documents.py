@@ -35,8 +35,8 @@ def commands(text: str) -> list[tuple[list[str], str]]:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The loader on service.yaml; gives its gRPC address."""
+def serving(folder: Path) -> Iterator[tuple[str, str]]:
+    """The loader on service.yaml; gives its gRPC and its HTTP address."""
     command = [str(LOADER), "--config", "service.yaml", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -44,7 +44,8 @@ def serving(folder: Path) -> Iterator[str]:
             with selectors.DefaultSelector() as selector:
                 selector.register(process.stdout, selectors.EVENT_READ)
                 assert selector.select(READY_TIMEOUT_S), "the loader was not ready in time"
-            yield str(json.loads(process.stdout.readline())["grpc"])
+            ready = json.loads(process.stdout.readline())
+            yield ready["grpc"], ready["http"]
         finally:
             process.terminate()
             assert process.wait(30) == 0
@@ -73,7 +74,11 @@ def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
             subprocess.run([str(LOADER), *command[1:]], cwd=tmp_path, check=True, timeout=60)
     calls = [(command, output) for command, output in todo if command[:2] == ["loader", "call"]]
     assert calls
-    with serving(tmp_path) as address:
+    with serving(tmp_path) as (address, http):
+        for command, output in [(command, output) for command, output in todo if command[0] == "curl"]:
+            words = [word.replace("127.0.0.1:8000", http) for word in command]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+            assert done.stdout == output.removesuffix("\n"), done.stderr
         for command, output in calls:
             words = [str(LOADER), *command[1:], "--address", address]
             done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)

@@ -40,6 +40,9 @@ WHOLE = """
     router = "sessionManager"
     max = 7
     ttl = 9000
+    [ws]
+    readTimeout = 20
+    sessionTimeout = 300
     [log]
     level = "warn"
 """
@@ -85,6 +88,7 @@ def test_a_whole_file_is_a_valid_configuration(tmp_path: Path) -> None:
     assert (config.service, config.grpc, config.http) == ("ocr", "127.0.0.1:5090", "0.0.0.0:1888")
     assert config.limits.message_bytes == 8 << 20
     assert (config.aiges.header_pass, config.aiges.session_ttl_ms) == (("appid", "uid"), 9000)
+    assert (config.aiges.ws_read_timeout_s, config.aiges.ws_session_timeout_s) == (20.0, 300.0)
     assert (engine.wrapper, engine.slots) == (str(tmp_path / "libwrapper.so"), 7)
     assert engine.call_timeout_ms == 600_000  # AIGES has no limit, so what is slow there is slow here
     assert config.log.level == "warning"

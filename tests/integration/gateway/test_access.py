@@ -1,0 +1,121 @@
+"""Where the faces answer, how they reach an encrypted loader, what they keep open, and how long they wait."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from authority import Authority
+from faces_service import engines
+from gateway_process import GatewayProcess
+from running import Running, until
+from web_client import TIMEOUT_S, Web, summary_of
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the loader's certificate and its clients'."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Running]:
+    """A loader that wants certificates of clients, and whose WebSockets are short."""
+    server = authority.issue("server")
+    tls = {
+        "certificate": str(server.certificate),
+        "key": str(server.key),
+        "client_ca": str(authority.certificate),
+    }
+    aiges = {"ws_read_timeout_s": 0.4, "ws_session_timeout_s": 1.2}
+    config = {"tls": tls, "aiges": aiges, "engines": {"actor": engines()["actor"]}}
+    folder = tmp_path_factory.mktemp("guarded")
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "tmp").mkdir()
+        patch.setenv("TMPDIR", str(folder / "tmp"))
+        running = Running(folder, json.dumps(config))
+        running.__enter__()
+    try:
+        yield running
+    finally:
+        running.__exit__(None, None, None)
+
+
+def sockets(running: Running) -> list[Path]:
+    return list((running.folder / "tmp").glob("loader-*/grpc"))
+
+
+def test_nothing_is_opened_before_somebody_asks(guarded: Running) -> None:
+    """No socket, no gRPC; then one socket that only its owner may reach, whatever the public port wants."""
+    web = Web(guarded.ready["http"])
+    assert web.ask("GET", "/").status == 302
+    assert web.ask("GET", "/readyz").status == 200
+    maps = psutil.Process(guarded.process.pid).memory_maps()
+    assert not [one.path for one in maps if "cygrpc" in one.path]
+    assert sockets(guarded) == []
+    assert web.do("actor").code == 0
+    (socket,) = sockets(guarded)
+    assert socket.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_session_without_frames_is_closed(guarded: Running) -> None:
+    """10114, unless its input has ended: then it may take the engine as long as it takes."""
+    web = Web(guarded.ready["http"])
+    with web.open("actor") as talk:
+        talk.write("x")
+        last = talk.rest()[-1]
+        assert last["header"]["code"] == 10114
+        assert "0.4 s" in last["header"]["message"]
+    with web.open("actor") as talk:
+        (only,) = talk.rest()
+        assert only["header"]["code"] == 10114
+
+
+def test_a_session_has_a_longest_time(guarded: Running) -> None:
+    """10114, also while it waits for its engine."""
+    web = Web(guarded.ready["http"])
+    with web.open("actor") as talk:
+        talk.write("x", 2, parameter={"p": {"mode": "stuck", "name": "never"}})
+        last = talk.rest()[-1]
+        assert last["header"]["code"] == 10114
+        assert "1.2 s" in last["header"]["message"]
+    reason = web.do("actor", mode="reason", name="never").json["payload"]["text"]["text"]
+    assert reason == "client_cancel"
+
+
+def test_a_gateway_speaks_tls_on_both_sides(guarded: Running, authority: Authority, tmp_path: Path) -> None:
+    """With a client's certificate to loaders, and HTTPS to its own clients."""
+    mine, its = authority.issue("gateway"), authority.issue("web")
+    arguments = [
+        "--address", guarded.ready["grpc"], "--ca", authority.certificate, "--certificate", mine.certificate,
+        "--key", mine.key, "--listen-certificate", its.certificate, "--listen-key", its.key,
+    ]  # fmt: skip
+    with GatewayProcess(tmp_path, *map(str, arguments)) as gateway:
+        trust = ssl.create_default_context(cafile=str(authority.certificate))
+        url = f"https://{gateway.web.address}/v1/private/actor"
+        body = json.dumps({"payload": {"text": {"text": "aGk="}}}).encode()
+        with urllib.request.urlopen(url, body, TIMEOUT_S, context=trust) as answer:
+            assert json.load(answer)["header"]["code"] == 0
+
+
+def test_the_faces_can_be_turned_off_and_on(guarded: Running) -> None:
+    """Live; the port goes on answering what else it answers."""
+    web = Web(guarded.ready["http"])
+    config: dict[str, Any] = json.loads(guarded.file.read_text())
+    off = config | {"aiges": config["aiges"] | {"http": False}}
+    assert web.do("actor").code == 0
+    guarded.file.write_text(json.dumps(off))
+    until(lambda: web.do("actor").status == 404, "the faces are off")
+    assert web.ask("GET", "/swagger/index.html").status == 404
+    assert web.ask("GET", "/readyz").status == 200
+    guarded.file.write_text(json.dumps(config))
+    until(lambda: web.do("actor").status == 200, "the faces are on")
+    with web.open("actor") as talk:
+        talk.write("x", 2)
+        assert [summary_of(one)[0] for one in talk.rest()] == [0, 0, 0]
