@@ -52,6 +52,15 @@ class Server:
 
     def kill_instance(self, instance: int, reason: str) -> None: ...
     def update_instance(self, instance: int, config_json: str) -> None: ...
+    def open_instance(self, instance: int) -> None:
+        """It has its resources: where the engine's options say `awaits_resources` it serves only from here on."""
+
+    def load_resource(
+        self, instance: int, call: int, number: int, key: str, data: bytes, attributes: dict[str, str]
+    ) -> None:
+        """An "instance_resource" event with the call's number follows, unless the instance ends first."""
+
+    def unload_resource(self, instance: int, call: int, number: int) -> None: ...
     def event_fd(self) -> int: ...
     def take_events(self) -> list[dict[str, Any]]:
         """Everything since the last call, each with its "kind"; event_fd() is readable when there is some."""

@@ -150,12 +150,12 @@ class App:
 
         self._http = self._bind(config)
         self._core = Server(core_options(config))
-        self._supervisor = Supervisor(self._core, self._deployment_changed)
+        self._supervisor = Supervisor(self._core, self._deployment_changed, self._tell)
         self._revisions = Revisions(self._supervisor, first, self._read, self._rollout_told)
         self._drain = Drain(
             self._core, lambda: self._config.drain_timeout_s, lambda text: self._tell("drain", "", text)
         )
-        self._desk = Desk(self._core, self._drain.note_drained, self._supervisor.on_event)
+        self._desk = Desk(self._core, self._drain.note_drained, self._supervisor.on_event, self._begin)
         self._core.start()
         self._is_started = True
         self._certificates = Certificates(self._core, config.tls) if config.tls else None

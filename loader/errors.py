@@ -172,6 +172,16 @@ class UnsupportedError(ClientError):
     retry = "no"
 
 
+class UnknownResourceError(ClientError):
+    """No personal resource of that number is loaded into the engine here."""
+
+    code = 1013
+    name = "UNKNOWN_RESOURCE"
+    grpc_status = "NOT_FOUND"
+    http_status = 404
+    retry = "elsewhere"
+
+
 class EngineError(AuthorError):
     """The engine returned an error of its own or raised; its code and text travel beside this one."""
 
@@ -362,6 +372,16 @@ class ConflictError(OperatorError):
     retry = "no"
 
 
+class ResourceLimitError(OperatorError):
+    """The engine holds as many personal resources, or as many bytes of them, as its limits allow."""
+
+    code = 3013
+    name = "RESOURCE_LIMIT"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    http_status = 429
+    retry = "no"
+
+
 class InternalError(DefectError):
     """A defect of the loader."""
 
@@ -395,6 +415,7 @@ BY_CODE: dict[int, type[LoaderError]] = {
     1010: UnauthenticatedError,
     1011: PermissionDeniedError,
     1012: UnsupportedError,
+    1013: UnknownResourceError,
     2001: EngineError,
     2002: EngineDiedError,
     2003: CallHungError,
@@ -414,6 +435,7 @@ BY_CODE: dict[int, type[LoaderError]] = {
     3010: CenterUnreachableError,
     3011: RegistryUnreachableError,
     3012: ConflictError,
+    3013: ResourceLimitError,
     4001: InternalError,
     4002: ChannelCorruptError,
 }

@@ -316,8 +316,15 @@ class Wrapper:
     Optional methods, called when defined: `init(self, config)` and `fini(self)` on the main thread,
     `exec(self, request)`, `create(self, params)`, `update(self, config)` (takes a live change of
     config), `warm_up(self)` (after init, before the first session), `health(self)` (raise or return
-    False when the engine cannot serve). `exec_batch` and `write_batch` are reserved for batching
-    across sessions, which this version does not have: a wrapper that defines one is refused.
+    False when the engine cannot serve).
+
+    `load_resource(self, number, key, data, attributes)` with `unload_resource(self, number)`: personal
+    resources, such as the vocabulary of one user, that come and go while the engine serves (LoadResource of
+    AdminService; `data` is bytes, `attributes` a dict of str). A session or call names those it wants in its
+    parameter `resource_ids`: they are loaded by then, and stay until it has ended.
+
+    `exec_batch` and `write_batch` are reserved for batching across sessions, which this version does not
+    have: a wrapper that defines one is refused.
     """
 
     inputs: ClassVar[Mapping[str, Data]] = {}

@@ -34,7 +34,7 @@ void get_pairs(Reader& reader, std::vector<PairView>& pairs) {
 }
 
 bool is_operation(Operation operation) {
-  return operation >= Operation::kInit && operation <= Operation::kWarmUp;
+  return operation >= Operation::kInit && operation <= Operation::kUnloadResource;
 }
 
 }  // namespace
@@ -155,6 +155,21 @@ uint8_t* write(const ArenaBody& body, uint8_t* out) {
 }
 bool decode(Bytes bytes, ArenaBody& out) {
   return Reader(bytes).get(out.size).ok_at_end();
+}
+
+// ---- resources
+
+size_t size_of(const ResourceBody&) {
+  return sizeof(uint32_t);
+}
+uint8_t* write(const ResourceBody& body, uint8_t* out) {
+  return put(body.id, out);
+}
+bool decode(Bytes bytes, ResourceBody& out, Bytes& rest) {
+  Reader reader(bytes);
+  reader.get(out.id);
+  rest = reader.left();
+  return reader.ok();
 }
 
 // ---- completion: the hot one; the text is simply the rest

@@ -21,7 +21,7 @@ namespace loader::channel {
 using Bytes = std::span<const uint8_t>;
 
 constexpr uint32_t kHelloMagic = 0x3143444cu;  // "LDC1"
-constexpr uint32_t kProtocolVersion = 1;       // changes with every change of record.h or this file
+constexpr uint32_t kProtocolVersion = 2;       // changes with every change of record.h or this file
 constexpr int64_t kNoDeadline = std::numeric_limits<int64_t>::max();
 
 enum class Language : uint32_t { kLoader = 0, kNative = 1, kPython = 2 };
@@ -97,6 +97,12 @@ struct ArenaBody {
   uint64_t size = 0;  // of the memory file that comes along as the record's one payload
 };
 
+// kUnloadResource, and the front of kLoadResource. The record's handle, which comes back in the
+// completion, is the loader's name for the call.
+struct ResourceBody {
+  uint32_t id = 0;
+};
+
 enum class Operation : uint8_t {
   kInit = 1,
   kCreate = 2,
@@ -106,7 +112,9 @@ enum class Operation : uint8_t {
   kUpdate = 6,
   kHealth = 7,
   kDestroy = 8,
-  kWarmUp = 9  // of INIT's two parts, where it is the one that failed
+  kWarmUp = 9,  // of INIT's two parts, where it is the one that failed
+  kLoadResource = 10,
+  kUnloadResource = 11
 };
 
 // Exactly one for each operation begun.
@@ -127,7 +135,8 @@ enum ReadyFlag : uint32_t {
   kHasHealth = 1u << 5,
   kIsNonBlocking = 1u << 6,
   kIsDeterministic = 1u << 7,
-  kHasFixedSlots = 1u << 8
+  kHasFixedSlots = 1u << 8,
+  kHasResources = 1u << 9
 };
 
 struct ReadyBody {
@@ -167,6 +176,7 @@ size_t size_of(const CreditBody& body);
 size_t size_of(const PingBody& body);
 size_t size_of(const ReleaseBody& body);
 size_t size_of(const ArenaBody& body);
+size_t size_of(const ResourceBody& body);
 size_t size_of(const CompletionBody& body);
 size_t size_of(const ReadyBody& body);
 size_t size_of(const LogBody& body);
@@ -183,6 +193,7 @@ uint8_t* write(const CreditBody& body, uint8_t* out);
 uint8_t* write(const PingBody& body, uint8_t* out);
 uint8_t* write(const ReleaseBody& body, uint8_t* out);
 uint8_t* write(const ArenaBody& body, uint8_t* out);
+uint8_t* write(const ResourceBody& body, uint8_t* out);
 uint8_t* write(const CompletionBody& body, uint8_t* out);
 uint8_t* write(const ReadyBody& body, uint8_t* out);
 uint8_t* write(const LogBody& body, uint8_t* out);
@@ -199,6 +210,8 @@ bool decode(Bytes bytes, CreditBody& out);
 bool decode(Bytes bytes, PingBody& out);
 bool decode(Bytes bytes, ReleaseBody& out);
 bool decode(Bytes bytes, ArenaBody& out);
+// `rest` gets the frame of a load, nothing for an unload.
+bool decode(Bytes bytes, ResourceBody& out, Bytes& rest);
 bool decode(Bytes bytes, CompletionBody& out);
 bool decode(Bytes bytes, ReadyBody& out);
 bool decode(Bytes bytes, LogBody& out);

@@ -34,8 +34,8 @@ bool is_expected(RecordType type, Side receiver) {
   const auto number = static_cast<uint16_t>(type);
   const auto first =
       static_cast<uint16_t>(receiver == Side::kHost ? RecordType::kHello : RecordType::kReady);
-  const auto last =
-      static_cast<uint16_t>(receiver == Side::kHost ? RecordType::kArena : RecordType::kHung);
+  const auto last = static_cast<uint16_t>(receiver == Side::kHost ? RecordType::kUnloadResource
+                                                                  : RecordType::kHung);
   return number >= first && number <= last;
 }
 
@@ -71,6 +71,10 @@ const char* name_of(RecordType type) {
       return "fini";
     case RecordType::kArena:
       return "arena";
+    case RecordType::kLoadResource:
+      return "load resource";
+    case RecordType::kUnloadResource:
+      return "unload resource";
     case RecordType::kReady:
       return "ready";
     case RecordType::kCompletion:

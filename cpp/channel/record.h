@@ -24,15 +24,17 @@ enum class RecordType : uint16_t {
   kWrite = 4,  // a frame                 -> completion (returns one record and its bytes of credit)
   kEnd = 5,    // empty                   -> completion
   kExec = 6,   // OpenBody, then a frame  -> completion
-  kCancel = 7,    // ReasonBody
-  kDestroy = 8,   // ReasonBody              -> completion, unless the handle names no session
-  kCredit = 9,    // CreditBody; both directions
-  kRelease = 10,  // ReleaseBody; both directions
-  kPing = 11,     // PingBody                -> pong
-  kHealth = 12,   // empty                   -> completion
-  kUpdate = 13,   // InitBody                -> completion
-  kFini = 14,     // ReasonBody: destroy what is open, fini, exit
-  kArena = 15,    // ArenaBody + one memory file: replaces the loader's arena from here on
+  kCancel = 7,         // ReasonBody
+  kDestroy = 8,        // ReasonBody              -> completion, unless the handle names no session
+  kCredit = 9,         // CreditBody; both directions
+  kRelease = 10,       // ReleaseBody; both directions
+  kPing = 11,          // PingBody                -> pong
+  kHealth = 12,        // empty                   -> completion
+  kUpdate = 13,        // InitBody                -> completion
+  kFini = 14,          // ReasonBody: destroy what is open, fini, exit
+  kArena = 15,         // ArenaBody + one memory file: replaces the loader's arena from here on
+  kLoadResource = 16,  // ResourceBody, then a frame of one item -> completion
+  kUnloadResource = 17,  // ResourceBody -> completion, once no session uses it
 
   kReady = 64,       // ReadyBody: before the completion of init
   kCompletion = 65,  // CompletionBody

@@ -94,6 +94,7 @@ void HostRuntime::Impl::forget(HostSession& session) {
     complete(*session.link, session.wire, operation.operation,
              is_destroy ? Outcome{} : Outcome{LOADER_ERROR_CLOSED, "the session is closed"});
   }
+  release_resources(session);
   finish_shutdown();
 }
 

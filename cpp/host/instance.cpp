@@ -42,12 +42,14 @@ void HostRuntime::Impl::run_init(Link& link, const std::vector<uint8_t>& bytes) 
     return leave(kExitInitFailed);
   }
   hung_clock_.start(body.call_timeout_ns);
+  const Identity identity = engine_.identity();
+  takes_resources_ = (identity.flags & channel::kHasResources) != 0;
   {
     std::lock_guard lock(state_mutex_);
     stage_ = Stage::kReady;
     is_serving_.store(!is_shutting_down_, std::memory_order_release);
   }
-  send_ready(link);
+  send_ready(link, identity);
   complete(link, 0, Operation::kInit, outcome);
   finish_shutdown();
 }
@@ -73,8 +75,7 @@ Outcome HostRuntime::Impl::init_engine(const channel::InitBody& body, Operation&
   return outcome;
 }
 
-void HostRuntime::Impl::send_ready(Link& link) {
-  const Identity identity = engine_.identity();
+void HostRuntime::Impl::send_ready(Link& link, const Identity& identity) {
   channel::ReadyBody body;
   body.flags = identity.flags;
   body.abi_major = identity.abi_major;
@@ -110,28 +111,49 @@ bool HostRuntime::Impl::on_health(Link& link, const channel::RecordView& record)
 }
 
 void HostRuntime::Impl::run_health(Link& link, uint64_t wire) {
-  ErrorRoom room;
-  health_since_ns_ = monotonic_ns();
-  const bool may_check = begin_check();
-  const loader_status_t status =
-      may_check ? engine_.health(room.error()) : LOADER_ERROR_UNAVAILABLE;
-  // Where the clock has answered already nobody asks again.
-  if (health_since_ns_.exchange(0) != 0)
-    complete(link, wire, Operation::kHealth, room.outcome(status));
-  if (may_check) end_check();
+  run_errand({link, wire, Operation::kHealth, "the health check"}, [this] {
+    ErrorRoom room;
+    return room.outcome(engine_.health(room.error()));
+  });
 }
 
-// On the clock's thread: the check is a call, and the limit of calls is its own.
-void HostRuntime::Impl::report_hung_health(int64_t now_ns) {
-  int64_t since_ns = health_since_ns_.load();
-  const bool is_hung = since_ns != 0 && hung_clock_.limit_ns() != channel::kNoDeadline &&
-                       now_ns - since_ns > hung_clock_.limit_ns();
-  if (!is_hung || !health_since_ns_.compare_exchange_strong(since_ns, 0)) return;
-  ErrorRoom room;
-  const std::string text = "the health check did not return within " +
-                           std::to_string(hung_clock_.limit_ns() / 1'000'000) + " ms";
-  room.error().size = static_cast<uint32_t>(text.copy(room.error().message, room.error().capacity));
-  complete(*links_.front(), 0, Operation::kHealth, room.outcome(LOADER_ERROR_INTERNAL));
+// ---- calls on the instance
+
+bool HostRuntime::Impl::run_errand(Errand errand, const std::function<Outcome()>& call) {
+  std::unique_lock lock(state_mutex_);
+  if (stage_ != Stage::kReady || is_shutting_down_) {
+    lock.unlock();
+    complete(errand.link, errand.wire, errand.operation,
+             {LOADER_ERROR_UNAVAILABLE, "the engine host is not ready or is stopping", 0});
+    return false;
+  }
+  const auto place = errands_.insert(errands_.end(), std::move(errand));
+  lock.unlock();
+  const Outcome outcome = call();
+  lock.lock();
+  const bool is_late = std::exchange(place->is_answered, true);
+  lock.unlock();
+  if (!is_late) complete(place->link, place->wire, place->operation, outcome);
+  lock.lock();
+  errands_.erase(place);
+  lock.unlock();
+  finish_shutdown();
+  return true;
+}
+
+// On the clock's thread: these are calls, and the limit of calls is theirs.
+void HostRuntime::Impl::report_hung_errands(int64_t now_ns) {
+  const int64_t limit_ns = hung_clock_.limit_ns();
+  if (limit_ns == channel::kNoDeadline) return;
+  std::lock_guard lock(state_mutex_);
+  for (Errand& errand : errands_) {
+    if (now_ns - errand.since_ns <= limit_ns || std::exchange(errand.is_answered, true)) continue;
+    complete(
+        errand.link, errand.wire, errand.operation,
+        {LOADER_ERROR_INTERNAL,
+         errand.what + " did not return within " + std::to_string(limit_ns / 1'000'000) + " ms",
+         static_cast<uint16_t>(ErrorCode::CALL_HUNG)});
+  }
 }
 
 }  // namespace loader::host

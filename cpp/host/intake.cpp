@@ -41,6 +41,10 @@ bool HostRuntime::Impl::on_record(Link& link, RecordView& record) {
       return on_health(link, record);
     case RecordType::kUpdate:
       return on_update(link, record);
+    case RecordType::kLoadResource:
+      return on_load_resource(link, record);
+    case RecordType::kUnloadResource:
+      return on_unload_resource(link, record);
     case RecordType::kFini:
       return on_fini(record);
     case RecordType::kArena:

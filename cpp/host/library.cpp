@@ -235,6 +235,7 @@ uint32_t Library::flags() const {
   if (warm_up_ != nullptr) flags |= kHasWarmUp;
   if (update_ != nullptr) flags |= kHasUpdate;
   if (health_ != nullptr) flags |= kHasHealth;
+  if (resources_ != nullptr) flags |= kHasResources;
   return flags;
 }
 

@@ -95,6 +95,12 @@ void HostRuntime::Impl::start_operation(const SessionPointer& session, PendingOp
   if (is_over) {
     return after_call(session, {LOADER_ERROR_CLOSED, "the session is being closed"});
   }
+  const bool opens =
+      operation.operation == Operation::kCreate || operation.operation == Operation::kExec;
+  if (takes_resources_ && opens) {
+    Outcome refusal = use_resources(*session, operation);
+    if (refusal.status != LOADER_OK) return after_call(session, std::move(refusal));
+  }
   ErrorRoom room;
   const loader_status_t status = call_engine(*session, operation, room.error());
   operation.block.reset();

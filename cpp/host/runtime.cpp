@@ -100,7 +100,7 @@ HostRuntime::Impl::Impl(HostRuntime& face, Engine& engine, RuntimeOptions option
       dispatcher_(*this, options_.handover_us),
       hung_clock_([this](int64_t now_ns) {
         report_hung(now_ns);
-        report_hung_health(now_ns);
+        report_hung_errands(now_ns);
         return_idle_memory();
         flush_delayed();
       }) {

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -19,6 +21,7 @@
 #include "host/hung_clock.h"
 #include "host/link.h"
 #include "host/outcome.h"
+#include "host/resource_table.h"
 #include "host/runtime.h"
 #include "host/session.h"
 
@@ -80,6 +83,8 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   bool on_ping(Link& link, const channel::RecordView& record);
   bool on_health(Link& link, const channel::RecordView& record);
   bool on_update(Link& link, const channel::RecordView& record);
+  bool on_load_resource(Link& link, channel::RecordView& record);
+  bool on_unload_resource(Link& link, const channel::RecordView& record);
   bool on_fini(const channel::RecordView& record);
   bool take_payloads(Link& link, channel::RecordView& record, HostSession* session,
                      std::vector<channel::Payload>& out);
@@ -115,16 +120,33 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   void run_init(Link& link, const std::vector<uint8_t>& body);
   // `operation` becomes kWarmUp where that is what failed.
   Outcome init_engine(const channel::InitBody& body, channel::Operation& operation);
-  void send_ready(Link& link);
+  void send_ready(Link& link, const Identity& identity);
   void run_update(Link& link, uint64_t wire, const std::vector<uint8_t>& body);
   void run_health(Link& link, uint64_t wire);
+
+  // A call on the instance that is no session's: fini waits for it, and the clock answers in its
+  // place when it takes too long.
+  struct Errand {
+    Link& link;
+    uint64_t wire;
+    channel::Operation operation;
+    std::string what;
+    int64_t since_ns = monotonic_ns();
+    bool is_answered = false;
+  };
+  // False: not ready, or not any more; that is the answer then.
+  bool run_errand(Errand errand, const std::function<Outcome()>& call);
+  void report_hung_errands(int64_t now_ns);
+
+  // resources.cpp
+  void run_load(Link& link, uint64_t wire, InputBlock& block);
+  void run_unload(Link& link, uint64_t wire, uint32_t id);
+  Outcome use_resources(HostSession& session, const PendingOperation& operation);
+  void release_resources(HostSession& session);
 
   // shutdown.cpp
   void shut_down(int32_t reason, int exit_code);
   void finish_shutdown();  // when nothing is left
-  // Around a health check: fini waits for it, as for the sessions.
-  bool begin_check();  // false: not ready, or not any more
-  void end_check();
   void run_fini();
   void leave(int exit_code);
   void start_lifeline();
@@ -139,7 +161,6 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   template <typename Body>
   void send_note(channel::RecordType type, loader_handle_t handle, const Body& body);
   void report_hung(int64_t now_ns);
-  void report_hung_health(int64_t now_ns);
   void return_idle_memory();
   void trim_idle_heap();
   void flush_delayed();
@@ -157,14 +178,15 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   bool has_worked_ = false;
   HungClock hung_clock_;
   std::unique_ptr<channel::Lifeline> lifeline_;
-  std::atomic<int64_t> health_since_ns_{0};  // 0: no check runs, or its time is over
-  std::atomic<bool> is_open_{true};          // the loader still listens
-  std::atomic<bool> is_serving_{false};      // init is done and no shutdown has begun
+  ResourceTable resources_;
+  bool takes_resources_ = false;         // set before is_serving_
+  std::atomic<bool> is_open_{true};      // the loader still listens
+  std::atomic<bool> is_serving_{false};  // init is done and no shutdown has begun
 
   std::mutex state_mutex_;
   enum class Stage { kLoaded, kInitialising, kReady, kFinishing, kOver } stage_ = Stage::kLoaded;
   bool is_shutting_down_ = false;
-  uint32_t running_checks_ = 0;
+  std::list<Errand> errands_;
   int exit_code_ = kExitOk;
 };
 

@@ -81,6 +81,7 @@ struct HostSession {
   uint64_t last_bytes = 0;    // of the last result
   std::deque<PendingOperation> queue;
   std::vector<std::function<void()>> waiters;  // on_credit
+  std::vector<uint32_t> resources;             // that it uses
   void* object = nullptr;                      // the engine's, from create
   CallState call = CallState::kNone;
   channel::Operation operation{};  // of the call

@@ -31,7 +31,7 @@ void HostRuntime::Impl::finish_shutdown() {
   int exit_code = kExitOk;
   {
     std::lock_guard lock(state_mutex_);
-    if (!is_shutting_down_ || !sessions_.empty() || running_checks_ != 0) return;
+    if (!is_shutting_down_ || !sessions_.empty() || !errands_.empty()) return;
     if (stage_ == Stage::kReady) {
       stage_ = Stage::kFinishing;
       submit(JobKind::kMain, [this] { run_fini(); });
@@ -42,21 +42,6 @@ void HostRuntime::Impl::finish_shutdown() {
     exit_code = exit_code_;
   }
   leave(exit_code);
-}
-
-bool HostRuntime::Impl::begin_check() {
-  std::lock_guard lock(state_mutex_);
-  if (stage_ != Stage::kReady || is_shutting_down_) return false;
-  ++running_checks_;
-  return true;
-}
-
-void HostRuntime::Impl::end_check() {
-  {
-    std::lock_guard lock(state_mutex_);
-    --running_checks_;
-  }
-  finish_shutdown();
 }
 
 void HostRuntime::Impl::run_fini() {

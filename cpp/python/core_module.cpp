@@ -112,6 +112,7 @@ EngineOptions engine_options(const py::dict& given, EngineOptions options = {}) 
   in.read("directory", options.directory);
   in.read("entry", options.entry);
   in.read("config_json", options.config_json);
+  in.read("awaits_resources", options.awaits_resources);
   in.read("declaration_json", options.declaration_json);
   in.finish();
   if (isolation != "process" && isolation != "inline") {
@@ -302,6 +303,15 @@ std::vector<std::pair<std::string, std::string>> pairs(const py::dict& given) {
   return out;
 }
 
+void load_resource(Server& server, uint64_t instance, uint64_t call, uint32_t id,
+                   const std::string& key, const py::bytes& data, const py::dict& attributes) {
+  const auto owned = pairs(attributes);
+  Resource resource{key, std::string_view(data), {}};
+  for (const auto& [name, value] : owned) resource.attributes.emplace_back(name, value);
+  py::gil_scoped_release release;
+  server.load_resource(instance, call, id, resource);
+}
+
 RouteTarget route_target(const py::dict& given) {
   RouteTarget out;
   Reader in(given);
@@ -421,6 +431,9 @@ PYBIND11_MODULE(_core, m) {
            py::arg("reason") = "drain", NoGil())
       .def("kill_instance", &Server::kill_instance, NoGil())
       .def("update_instance", &Server::update_instance, NoGil())
+      .def("open_instance", &Server::open_instance, NoGil())
+      .def("load_resource", &load_resource)
+      .def("unload_resource", &Server::unload_resource, NoGil())
       .def("event_fd", &Server::event_fd)
       .def("take_events", &take_events)
       .def("answer_admin", &answer_admin)

@@ -211,6 +211,28 @@ loader_status_t PythonEngine::health(loader_error_t& error) noexcept {
   });
 }
 
+loader_status_t PythonEngine::load_resource(uint32_t id, const loader_item_t& resource,
+                                            loader_error_t& error) noexcept {
+  return guarded(0, error, [&] {
+    py::dict attributes;
+    for (uint32_t i = 0; i < resource.attribute_count; ++i) {
+      const loader_pair_t& pair = resource.attributes[i];
+      attributes[py::str(text_of(pair.key))] = py::str(text_of(pair.value));
+    }
+    const auto* data = reinterpret_cast<const char*>(resource.data.data);
+    driver_.attr("load_resource")(id, text_of(resource.key), py::bytes(data, resource.data.size),
+                                  attributes);
+    return LOADER_OK;
+  });
+}
+
+loader_status_t PythonEngine::unload_resource(uint32_t id, loader_error_t& error) noexcept {
+  return guarded(0, error, [&] {
+    driver_.attr("unload_resource")(id);
+    return LOADER_OK;
+  });
+}
+
 void PythonEngine::fini() noexcept {
   const Gil gil;
   try {

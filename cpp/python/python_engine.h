@@ -37,6 +37,9 @@ class PythonEngine final : public host::Engine {
   loader_status_t warm_up(loader_error_t& error) noexcept override;
   loader_status_t update(const loader_config_t& config, loader_error_t& error) noexcept override;
   loader_status_t health(loader_error_t& error) noexcept override;
+  loader_status_t load_resource(uint32_t id, const loader_item_t& resource,
+                                loader_error_t& error) noexcept override;
+  loader_status_t unload_resource(uint32_t id, loader_error_t& error) noexcept override;
   void fini() noexcept override;
 
   loader_status_t exec(loader_handle_t call, const loader_open_t& open, loader_frame_t& request,

@@ -1,5 +1,6 @@
 // AdminService of one shard: each call becomes an "admin_call" event for the control plane, which
-// answers later, or never: then the call ends by itself. Knows no administration.
+// answers later, or never: then the call ends by itself. Other faces may ask the same. Knows no
+// administration.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,17 @@
 
 namespace loader::server {
 
-class AdminCall;
+// Who waits for an answer of the control plane.
+class AdminAsker {
+ public:
+  // The answer, or the next of a stream.
+  virtual void answer(const std::string& payload) = 0;
+  // The end: of a stream, where no error is set.
+  virtual void finish(const ErrorReport& error) = 0;
+
+ protected:
+  ~AdminAsker() = default;
+};
 
 class AdminDesk {
  public:
@@ -22,6 +33,11 @@ class AdminDesk {
 
   grpc::Method method(std::string name, bool is_stream);
   static uint32_t shard_of(uint64_t call) { return static_cast<uint32_t>(call >> 48); }
+
+  // The call's number; `asker` has to leave() before it goes. `path` is a method of AdminService.
+  uint64_t ask(AdminAsker& asker, const std::string& path, std::string request, bool is_stream,
+               const std::string& peer, int64_t deadline_ns);
+  void leave(uint64_t call) { open_.erase(call); }
 
   // One message: the answer of a unary call, or the next of a stream.
   void answer(uint64_t call, const std::string& payload);
@@ -34,7 +50,7 @@ class AdminDesk {
   EventLoop& loop_;
   Plane& plane_;
   uint64_t last_ = 0;
-  std::unordered_map<uint64_t, AdminCall*> open_;
+  std::unordered_map<uint64_t, AdminAsker*> open_;
 };
 
 }  // namespace loader::server

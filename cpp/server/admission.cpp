@@ -64,7 +64,8 @@ std::optional<ErrorReport> Admission::choose_engine() {
 }
 
 std::optional<ErrorReport> Admission::check_parameters() {
-  auto wrong = engine_->facts.schema->check_parameters(request_.parameters);
+  auto wrong =
+      engine_->facts.schema->check_parameters(request_.parameters, engine_->facts.has_resources);
   if (!wrong) return std::nullopt;
   engine_->invalid_requests++;
   return invalid("engine " + engine_->shared->name + ": " + *wrong);

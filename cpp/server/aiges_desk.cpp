@@ -5,6 +5,7 @@
 
 #include "server/admission.h"
 #include "server/aiges_once.h"
+#include "server/aiges_resource.h"
 #include "server/aiges_stream.h"
 #include "server/result_writer.h"
 
@@ -20,8 +21,7 @@ constexpr size_t kMostHeld = 1024;
 constexpr size_t kMostKeptBytes = 256u << 20;
 constexpr size_t kDead = SIZE_MAX;
 
-constexpr std::array<std::string_view, 5> kSilentOperations = {"AILBType", "AIHotword", "AIDetect",
-                                                               "AILoad", "AIUnLoad"};
+constexpr std::array<std::string_view, 3> kSilentOperations = {"AILBType", "AIHotword", "AIDetect"};
 
 int64_t unix_seconds() {
   using namespace std::chrono;
@@ -96,6 +96,9 @@ void AigesDesk::take(const XsfRequest& request, std::string_view bytes,
   if (request.op == "AIIn") return take_input(request, bytes, caller, asker);
   if (request.op == "AIOut") return poll(request, caller, asker);
   if (request.op == "AIExcp") return abort(request, asker);
+  if (request.op == "AILoad" || request.op == "AIUnLoad") {
+    return take_resource(request, caller, asker);
+  }
   const std::string handle = own_or_new(request.handle);
   if (request.op == "ping") {
     head_.clear();
@@ -142,6 +145,36 @@ void AigesDesk::abort(const XsfRequest& request, AigesAsker& asker) {
   if (stream == nullptr) return answer_unknown(asker, request.handle);
   stream->abort();
   answer(asker, request.handle, {}, {});
+}
+
+// ---- personal resources
+
+bool AigesDesk::takes_resources(std::string_view engine) const {
+  return std::any_of(shard_.engines().begin(), shard_.engines().end(), [&](const auto& one) {
+    return one->shared->name == engine && one->facts.has_resources;
+  });
+}
+
+// An engine that takes none, or a call that names none, is answered as AIGES does: accepted,
+// without effect.
+void AigesDesk::take_resource(const XsfRequest& request, const AigesCallerView& caller,
+                              AigesAsker& asker) {
+  std::string handle = own_or_new(request.handle);
+  if (input_.parse(request.body) != nullptr) return answer(asker, handle, {}, {});
+  std::string_view engine = input_.view().service_id;
+  if (!shard_.routes().is_known(engine)) engine = only_engine();
+  const bool is_load = request.op == "AILoad";
+  if (!takes_resources(engine) || !AigesResource::is_said(input_.view(), is_load)) {
+    return answer(asker, handle, {}, {});
+  }
+  int64_t latest_ns = now_ns() + shard_.plane().options.admin_timeout_ms * 1'000'000;
+  if (caller.deadline_ns != INT64_MAX) {
+    latest_ns = std::min(latest_ns, caller.deadline_ns - kErrorMarginNs);
+  }
+  const int64_t by_ns = is_load ? latest_ns : std::min(latest_ns, answer_by(request, caller));
+  resources_.push_back(std::make_unique<AigesResource>(
+      *this, std::move(handle), std::string(input_.view().service_id), is_load, asker));
+  resources_.back()->start(input_.view(), engine, caller, by_ns, latest_ns);
 }
 
 // ---- new sessions and calls
@@ -383,6 +416,9 @@ void AigesDesk::flush() {
   }
   dead_.clear();
   if (!held_.empty()) std::erase_if(held_, [](auto& one) { return one->is_over(); });
+  if (std::exchange(is_one_over_, false)) {
+    std::erase_if(resources_, [](auto& one) { return one->is_over(); });
+  }
 }
 
 }  // namespace loader::server

@@ -19,6 +19,7 @@
 
 namespace loader::server {
 
+class AigesResource;
 class AigesStream;
 
 // No queue: an AIGES client tries another node. But a slot that is being given back counts as free.
@@ -37,7 +38,7 @@ class AigesDesk {
             AigesAsker& asker);
   // At the end of a round.
   void flush();
-  bool is_flush_due() const { return !ready_.empty() || !dead_.empty(); }
+  bool is_flush_due() const { return !ready_.empty() || !dead_.empty() || is_one_over_; }
 
   // ---- for the fronts
   ShardContext& shard() { return shard_; }
@@ -58,6 +59,8 @@ class AigesDesk {
   // The handle is void from now on; note_released(): it never was in the table.
   void forget(AigesStream& stream);
   void note_released(std::string_view handle);
+  // A call about a resource has been answered.
+  void mark_over() { is_one_over_ = true; }
   // The core is done with it.
   void retire(AigesFront& front);
 
@@ -74,6 +77,8 @@ class AigesDesk {
               AigesAsker& asker);
   void poll(const XsfRequest& request, const AigesCallerView& caller, AigesAsker& asker);
   void abort(const XsfRequest& request, AigesAsker& asker);
+  void take_resource(const XsfRequest& request, const AigesCallerView& caller, AigesAsker& asker);
+  bool takes_resources(std::string_view engine) const;
   bool hold(const XsfRequest& request, std::string_view bytes, const AigesCallerView& caller,
             AigesAsker& asker);
   AigesError check_first() const;
@@ -104,6 +109,8 @@ class AigesDesk {
   std::string head_;  // scratch
   std::vector<std::unique_ptr<AigesFront>> fronts_, dead_;
   std::vector<std::unique_ptr<Held>> held_;
+  std::vector<std::unique_ptr<AigesResource>> resources_;
+  bool is_one_over_ = false;  // of them
   std::unordered_map<std::string, AigesStream*, Hash, std::equal_to<>> streams_;
   std::vector<AigesStream*> ready_, flushing_;
   std::array<uint64_t, 1000> released_{};  // hashes of handles, a ring

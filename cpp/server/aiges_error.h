@@ -21,6 +21,8 @@ enum AigesCode : int32_t {
   kAigesCrash = 10109,
   kAigesNoLicence = 10110,
   kAigesUnmarshal = 10401,
+  kAigesLoadResource = 10903,
+  kAigesUnloadResource = 10904,
   kAigesCreate = 10905,
   kAigesWrite = 10907,
   kAigesExec = 10909,

@@ -24,6 +24,7 @@ struct EngineFacts {
   bool has_sessions = true;
   bool has_update = false;
   bool has_health = false;
+  bool has_resources = false;
 };
 
 struct EngineShared {

@@ -191,6 +191,7 @@ void append_description(std::string& out, const EngineDescriptionView& engine) {
   append_count(out, 5, engine.slots);
   append_count(out, 6, engine.has_exec ? 1 : 0);
   append_count(out, 7, engine.has_sessions ? 1 : 0);
+  append_count(out, 8, engine.has_resources ? 1 : 0);
 }
 
 }  // namespace loader::server

@@ -73,7 +73,7 @@ void append_opened(std::string& out, const OpenedView& opened);
 struct EngineDescriptionView {
   std::string_view name, version, state, declaration_json;
   uint32_t slots = 0;
-  bool has_exec = false, has_sessions = false;
+  bool has_exec = false, has_sessions = false, has_resources = false;
 };
 void append_description(std::string& out, const EngineDescriptionView& engine);
 

@@ -47,6 +47,8 @@ std::optional<session::Op> session_op(Operation operation) {
     case Operation::kWarmUp:
     case Operation::kUpdate:
     case Operation::kHealth:
+    case Operation::kLoadResource:
+    case Operation::kUnloadResource:
       break;
   }
   return std::nullopt;
@@ -96,6 +98,18 @@ void HostLink::send_ping(uint64_t nonce) {
 void HostLink::send_health() {
   if (is_closed_) return;
   endpoint_.socket->append(RecordType::kHealth, 0);
+  mark_dirty();
+}
+
+void HostLink::send_load_resource(uint64_t call, uint32_t id, std::span<const uint8_t> frame) {
+  if (is_closed_) return;
+  const channel::ResourceBody body{id};
+  send_message(RecordType::kLoadResource, call, &body, frame);
+}
+
+void HostLink::send_unload_resource(uint64_t call, uint32_t id) {
+  if (is_closed_) return;
+  endpoint_.socket->append_body(RecordType::kUnloadResource, call, channel::ResourceBody{id});
   mark_dirty();
 }
 
@@ -182,22 +196,23 @@ void HostLink::send_exec(session::Handle handle, const session::OpenView& open,
                          const session::MessageView& request) {
   if (is_closed_) return;
   fill_open(handle, open);
-  send_message(RecordType::kExec, handle, &open_, request);
+  send_message(RecordType::kExec, handle, &open_, request.body);
 }
 
 void HostLink::send_write(session::Handle handle, const session::MessageView& frame) {
   if (is_closed_) return;
-  send_message(RecordType::kWrite, handle, nullptr, frame);
+  send_message<channel::OpenBody>(RecordType::kWrite, handle, nullptr, frame.body);
 }
 
-void HostLink::send_message(RecordType type, session::Handle handle, const channel::OpenBody* open,
-                            const session::MessageView& message) {
+template <typename Head>
+void HostLink::send_message(RecordType type, session::Handle handle, const Head* head,
+                            std::span<const uint8_t> frame) {
   mark_dirty();
-  if (message.body.size() > inline_payload_bytes_) return send_large(type, handle, open, message);
-  size_t open_size = open == nullptr ? 0 : size_of(*open);
-  uint8_t* at = endpoint_.socket->begin(type, handle, open_size + message.body.size());
-  if (open != nullptr) at = write(*open, at);
-  if (!message.body.empty()) std::memcpy(at, message.body.data(), message.body.size());
+  if (frame.size() > inline_payload_bytes_) return send_large(type, handle, head, frame);
+  const size_t head_size = head == nullptr ? 0 : size_of(*head);
+  uint8_t* at = endpoint_.socket->begin(type, handle, head_size + frame.size());
+  if (head != nullptr) at = write(*head, at);
+  if (!frame.empty()) std::memcpy(at, frame.data(), frame.size());
 }
 
 void HostLink::move_to_arena(frame::ItemView& item) {
@@ -211,18 +226,19 @@ void HostLink::move_to_arena(frame::ItemView& item) {
   item.data = {};
 }
 
-void HostLink::send_large(RecordType type, session::Handle handle, const channel::OpenBody* open,
-                          const session::MessageView& message) {
+template <typename Head>
+void HostLink::send_large(RecordType type, session::Handle handle, const Head* head,
+                          std::span<const uint8_t> frame) {
   out_payloads_.clear();
   out_refs_.clear();
   frame_.clear();
   // The front has checked these bytes already.
-  frame::decode_frame(message.body, frame::Origin::kClient, frame_);
+  frame::decode_frame(frame, frame::Origin::kClient, frame_);
   for (frame::ItemView& item : frame_.items) move_to_arena(item);
-  size_t open_size = open == nullptr ? 0 : size_of(*open);
+  const size_t head_size = head == nullptr ? 0 : size_of(*head);
   uint8_t* at =
-      endpoint_.socket->begin(type, handle, open_size + frame::encoded_size(frame_), out_refs_);
-  if (open != nullptr) at = write(*open, at);
+      endpoint_.socket->begin(type, handle, head_size + frame::encoded_size(frame_), out_refs_);
+  if (head != nullptr) at = write(*head, at);
   frame::write_frame(frame_, at);
   for (channel::OutPayload& payload : out_payloads_) {
     channel::UniqueFd file = payload.mark_sent();
@@ -326,7 +342,7 @@ bool HostLink::take_completion(const channel::RecordView& record) {
   channel::CompletionBody body;
   if (!decode(record.body, body)) return fault("a completion that cannot be read");
   std::optional<session::Op> op = session_op(body.operation);
-  if (!op) return owner_.on_link_completion(*this, body), true;
+  if (!op) return owner_.on_link_completion(*this, record.handle, body), true;
   session::Completion completion{record.handle, *op, body.status,
                                  static_cast<ErrorCode>(body.error_code), body.message};
   if (core_.on_completion(completion) == session::HostVerdict::kOk) return true;

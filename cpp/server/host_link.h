@@ -32,6 +32,8 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
   void send_init(channel::RecordType type, const channel::InitBody& body) override;
   void send_ping(uint64_t nonce) override;
   void send_health() override;
+  void send_load_resource(uint64_t call, uint32_t id, std::span<const uint8_t> frame) override;
+  void send_unload_resource(uint64_t call, uint32_t id) override;
   void send_fini(int32_t reason) override;
   void flush() override;
   void drain() override;
@@ -67,10 +69,13 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
 
   void mark_dirty();
   void fill_open(session::Handle handle, const session::OpenView& open);
-  void send_message(channel::RecordType type, session::Handle handle, const channel::OpenBody* open,
-                    const session::MessageView& message);
-  void send_large(channel::RecordType type, session::Handle handle, const channel::OpenBody* open,
-                  const session::MessageView& message);
+  // `head`, where there is one, comes before the frame.
+  template <typename Head>
+  void send_message(channel::RecordType type, session::Handle handle, const Head* head,
+                    std::span<const uint8_t> frame);
+  template <typename Head>
+  void send_large(channel::RecordType type, session::Handle handle, const Head* head,
+                  std::span<const uint8_t> frame);
   void move_to_arena(frame::ItemView& item);
 
   EventLoop& loop_;

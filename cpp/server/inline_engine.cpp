@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "host/arguments.h"
+#include "host/input.h"
+#include "host/resources.h"
 #include "loader/errors.h"
 #include "loop/event_loop.h"
 #include "server/inline_link.h"
@@ -95,6 +97,7 @@ host::Outcome InlineEngine::init(const channel::InitBody& body, channel::Operati
     return failed(std::move(outcome), ErrorCode::INIT_FAILED);
   }
   is_initialised_ = true;
+  takes_resources_ = (engine_->identity().flags & channel::kHasResources) != 0;
   std::lock_guard lock(mutex_);
   call_timeout_ns_ = body.call_timeout_ns;
   return outcome;
@@ -111,6 +114,32 @@ host::Outcome InlineEngine::check_health() {
   if (!is_initialised_) return {LOADER_ERROR_UNAVAILABLE, "the engine is not initialised"};
   const auto turn = take_turn();
   return room.outcome(engine_->health(room.error()));
+}
+
+host::Outcome InlineEngine::load_resource(uint32_t id, const std::vector<uint8_t>& frame) {
+  if (!is_initialised_) return {LOADER_ERROR_UNAVAILABLE, "the engine is not initialised"};
+  if (!resources_.begin_load(id)) {
+    return {LOADER_ERROR_UNAVAILABLE, "the number is being unloaded", 0};
+  }
+  const auto block = host::InputBlock::create(frame, {}, nullptr);
+  host::Outcome outcome;
+  {
+    const auto turn = take_turn();
+    outcome = host::give_resource(*engine_, id, *block, block->body());
+  }
+  if (const auto unload = resources_.end_load(id, outcome.status == LOADER_OK)) unload();
+  return outcome;
+}
+
+host::Outcome InlineEngine::unload_resource(uint32_t id) {
+  host::Outcome outcome;
+  if (resources_.holds(id)) {
+    host::ErrorRoom room;
+    const auto turn = take_turn();
+    outcome = room.outcome(engine_->unload_resource(id, room.error()));
+  }
+  resources_.remove(id);
+  return outcome;
 }
 
 void InlineEngine::report_stuck() {

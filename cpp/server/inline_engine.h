@@ -15,6 +15,7 @@
 #include "channel/bodies.h"
 #include "host/native_engine.h"
 #include "host/outcome.h"
+#include "host/resource_table.h"
 #include "loader/wrapper.h"
 
 namespace loader::server {
@@ -41,6 +42,9 @@ class InlineEngine : public std::enable_shared_from_this<InlineEngine> {
   host::Outcome init(const channel::InitBody& body, channel::Operation& operation);
   host::Outcome update(const channel::InitBody& body);
   host::Outcome check_health();
+  // `frame` has one item.
+  host::Outcome load_resource(uint32_t id, const std::vector<uint8_t>& frame);
+  host::Outcome unload_resource(uint32_t id);
   host::Identity identity() const { return engine_->identity(); }
 
   // ---- any thread
@@ -52,9 +56,11 @@ class InlineEngine : public std::enable_shared_from_this<InlineEngine> {
   // A buffer of the engine's is on its way to a client, or back: fini waits for it.
   void lend_buffer();
   void return_buffer();
+  host::ResourceTable& resources() { return resources_; }
 
   // ---- the data plane's threads, while a link is open
   host::NativeEngine& code() { return *engine_; }
+  bool takes_resources() const { return takes_resources_; }
   // Held around each entry: where `threads` is less than the number of shards, one call at a time.
   std::unique_lock<std::mutex> take_turn() {
     return is_one_at_a_time_ ? std::unique_lock(turn_) : std::unique_lock<std::mutex>();
@@ -68,7 +74,9 @@ class InlineEngine : public std::enable_shared_from_this<InlineEngine> {
   std::unique_ptr<host::NativeEngine> engine_;
   loader_host_t table_{};
   std::vector<std::shared_ptr<InlineLink>> links_;
-  bool is_one_at_a_time_ = false;  // set by init, before the first call
+  bool is_one_at_a_time_ = false;  // set by init, before the first call; as the next
+  bool takes_resources_ = false;
+  host::ResourceTable resources_;
   std::mutex turn_;
 
   std::mutex mutex_;  // everything below

@@ -63,7 +63,7 @@ void InlineLink::run_init(channel::RecordType type, const std::vector<uint8_t>& 
       owner_.on_link_ready(*this, {identity.flags, identity.abi_major, identity.abi_minor,
                                    identity.name, identity.version, identity.describe_json});
     }
-    owner_.on_link_completion(*this,
+    owner_.on_link_completion(*this, 0,
                               {operation, outcome.status, outcome.error_code, outcome.message});
   });
 }
@@ -73,16 +73,49 @@ void InlineLink::send_ping(uint64_t nonce) {
   if (!is_closed_) owner_.on_link_pong(*this, nonce);
 }
 
-// On the engine's thread: a check may take its time.
-void InlineLink::send_health() {
-  if (is_closed_) return;
-  engine_.post([self = shared_from_this()] {
-    host::Outcome outcome = self->engine_.check_health();
-    self->post([link = self.get(), outcome] {
-      link->owner_.on_link_completion(*link, {channel::Operation::kHealth, outcome.status,
-                                              outcome.error_code, outcome.message});
+// Any thread. What concerns the instance may take its time: on the engine's thread.
+void InlineLink::run_on_engine(channel::Operation operation, uint64_t call,
+                               std::function<host::Outcome()> work) {
+  engine_.post([self = shared_from_this(), operation, call, work = std::move(work)] {
+    host::Outcome outcome = work();
+    self->post([link = self.get(), operation, call, outcome] {
+      link->owner_.on_link_completion(
+          *link, call, {operation, outcome.status, outcome.error_code, outcome.message});
     });
   });
+}
+
+void InlineLink::send_health() {
+  if (is_closed_) return;
+  run_on_engine(channel::Operation::kHealth, 0, [this] { return engine_.check_health(); });
+}
+
+void InlineLink::send_load_resource(uint64_t call, uint32_t id, std::span<const uint8_t> frame) {
+  if (is_closed_) return;
+  run_on_engine(channel::Operation::kLoadResource, call,
+                [this, id, bytes = std::vector<uint8_t>(frame.begin(), frame.end())] {
+                  return engine_.load_resource(id, bytes);
+                });
+}
+
+void InlineLink::send_unload_resource(uint64_t call, uint32_t id) {
+  if (is_closed_) return;
+  // Run by whoever was the last to use it: on any thread.
+  const auto unload = [self = weak_from_this(), call, id] {
+    if (const auto link = self.lock()) {
+      link->run_on_engine(channel::Operation::kUnloadResource, call,
+                          [link = link.get(), id] { return link->engine_.unload_resource(id); });
+    }
+  };
+  host::ResourceTable::Job now;
+  if (!engine_.resources().leave(id, unload, now)) {
+    now = [this, call, id] {
+      run_on_engine(channel::Operation::kUnloadResource, call, [id] {
+        return host::unknown_resource("resource " + std::to_string(id) + " is not loaded");
+      });
+    };
+  }
+  if (now) now();
 }
 
 void InlineLink::send_fini(int32_t) {
@@ -297,6 +330,11 @@ void InlineLink::run(InlineSession& s, InlineOperation& operation) {
     is_over = s.is_cancelled || s.is_closed;
   }
   if (is_over) return after(s, {LOADER_ERROR_CLOSED, "the session is being closed"});
+  const bool opens = operation.op == Op::kCreate || operation.op == Op::kExec;
+  if (opens && engine_.takes_resources()) {
+    host::Outcome refusal = use_resources(s, operation);
+    if (refusal.status != LOADER_OK) return after(s, std::move(refusal));
+  }
   host::ErrorRoom room;
   const loader_status_t status = call(s, operation, room.error());
   operation.block.reset();
@@ -385,7 +423,9 @@ void InlineLink::complete(InlineSession& s, Op op, const host::Outcome& outcome)
     s.call = Call::kNone;
     if (op == Op::kExec || (op == Op::kCreate && !s.is_created)) remove(s);
   }
-  check(core_.on_completion({s.wire, op, outcome.status, ErrorCode::kNone, outcome.message}));
+  if (op == Op::kExec || (op == Op::kCreate && !s.is_created)) release_resources(s);
+  const auto error = static_cast<ErrorCode>(outcome.error_code);
+  check(core_.on_completion({s.wire, op, outcome.status, error, outcome.message}));
 }
 
 // Whatever waits is void.
@@ -404,11 +444,24 @@ void InlineLink::destroy(InlineSession& s) {
 }
 
 void InlineLink::destroy_object(InlineSession& s, int32_t reason) {
-  if (!std::exchange(s.is_created, false)) return;
-  enter([&] {
-    engine_.code().destroy(s.object, s.handle, reason);
-    return LOADER_OK;
-  });
+  if (std::exchange(s.is_created, false)) {
+    enter([&] {
+      engine_.code().destroy(s.object, s.handle, reason);
+      return LOADER_OK;
+    });
+  }
+  release_resources(s);
+}
+
+host::Outcome InlineLink::use_resources(InlineSession& s, const InlineOperation& operation) {
+  open_of(s, operation);
+  return engine_.resources().use(open_.parameters, s.resources);
+}
+
+void InlineLink::release_resources(InlineSession& s) {
+  if (s.resources.empty()) return;
+  const std::vector<uint32_t> left = std::exchange(s.resources, {});
+  for (const auto& job : engine_.resources().release(left)) job();
 }
 
 void InlineLink::remove(const InlineSession& s) {

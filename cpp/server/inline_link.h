@@ -39,6 +39,8 @@ class InlineLink final : public InstanceLink, public std::enable_shared_from_thi
   void send_init(channel::RecordType type, const channel::InitBody& body) override;
   void send_ping(uint64_t nonce) override;
   void send_health() override;
+  void send_load_resource(uint64_t call, uint32_t id, std::span<const uint8_t> frame) override;
+  void send_unload_resource(uint64_t call, uint32_t id) override;
   void send_fini(int32_t reason) override;
   void flush() override {}
   void drain() override {}
@@ -89,6 +91,10 @@ class InlineLink final : public InstanceLink, public std::enable_shared_from_thi
   void destroy(InlineSession& session);
   void destroy_object(InlineSession& session, int32_t reason);
   void remove(const InlineSession& session);  // under the mutex
+  host::Outcome use_resources(InlineSession& session, const InlineOperation& operation);
+  void release_resources(InlineSession& session);
+  void run_on_engine(channel::Operation operation, uint64_t call,
+                     std::function<host::Outcome()> work);
   template <typename Entry>
   loader_status_t enter(Entry&& entry);
   bool is_entered() const { return entered_link == this; }

@@ -54,7 +54,8 @@ struct InlineSession {
   // ---- the shard's thread only
   void* object = nullptr;  // the engine's, from create
   std::list<InlineOperation> queue;
-  int32_t reason = 0;  // of cancel and destroy
+  int32_t reason = 0;               // of cancel and destroy
+  std::vector<uint32_t> resources;  // that it uses
   bool is_created = false;
   bool is_cancel_due = false;
   bool is_destroy_due = false;

@@ -43,8 +43,9 @@ class InstanceControl::Seat : public LinkOwner {
   void on_link_ready(InstanceLink&, const channel::ReadyBody& ready) override {
     if (is_first()) control_.on_ready(ready);
   }
-  void on_link_completion(InstanceLink&, const channel::CompletionBody& completion) override {
-    if (is_first()) control_.on_completion(completion);
+  void on_link_completion(InstanceLink&, uint64_t call,
+                          const channel::CompletionBody& completion) override {
+    if (is_first()) control_.on_completion(call, completion);
   }
   void on_link_pong(InstanceLink&, uint64_t nonce) override {
     if (is_first()) control_.on_pong(nonce);
@@ -253,6 +254,7 @@ void InstanceControl::on_ready(const channel::ReadyBody& ready) {
   facts_.has_sessions = (ready.flags & channel::kHasSessions) != 0;
   facts_.has_update = (ready.flags & channel::kHasUpdate) != 0;
   facts_.has_health = (ready.flags & channel::kHasHealth) != 0;
+  facts_.has_resources = (ready.flags & channel::kHasResources) != 0;
   try {
     facts_.schema = Schema::parse(facts_.declaration_json);
   } catch (const std::invalid_argument& error) {
@@ -260,7 +262,7 @@ void InstanceControl::on_ready(const channel::ReadyBody& ready) {
   }
 }
 
-void InstanceControl::on_completion(const channel::CompletionBody& completion) {
+void InstanceControl::on_completion(uint64_t call, const channel::CompletionBody& completion) {
   std::string message(completion.message);
   if (completion.operation == channel::Operation::kUpdate) {
     bool is_good = completion.status == LOADER_OK;
@@ -268,6 +270,10 @@ void InstanceControl::on_completion(const channel::CompletionBody& completion) {
                 is_good ? ErrorCode::kNone : ErrorCode::BAD_CONFIG);
   }
   if (completion.operation == channel::Operation::kHealth) return on_health(completion);
+  if (completion.operation == channel::Operation::kLoadResource ||
+      completion.operation == channel::Operation::kUnloadResource) {
+    return tell_resource(call, completion);
+  }
   if (was_ready_) return;
   if (completion.status != LOADER_OK) {
     if (completion.operation == channel::Operation::kWarmUp) stage_ = "warm_up";
@@ -277,8 +283,27 @@ void InstanceControl::on_completion(const channel::CompletionBody& completion) {
                 message.empty() ? "init returned " + std::to_string(completion.status) : message});
   }
   if (!facts_.schema) facts_.schema = Schema::parse("");
+  on_initialised();
+}
+
+// What follows is within INIT's time.
+void InstanceControl::on_initialised() {
+  awaits_resources_ = facts_.has_resources && options_.awaits_resources;
+  if (!awaits_resources_) return begin_health();
+  stage_ = "resources";
+  push("instance_initialised", {});
+}
+
+void InstanceControl::open() {
+  plane_.shards[0]->post([self = shared_from_this()] {
+    const bool is_awaited = std::exchange(self->awaits_resources_, false);
+    if (is_awaited && !self->shared_->is_ending) self->begin_health();
+  });
+}
+
+void InstanceControl::begin_health() {
   if (!facts_.has_health) return open_for_work();
-  stage_ = "health";  // within INIT's time
+  stage_ = "health";
   ask_health();
 }
 
@@ -424,6 +449,32 @@ void InstanceControl::update(const std::string& config_json) {
     self->options_.config_json = config_json;
     link->send_init(channel::RecordType::kUpdate, self->init_body(self->options_));
   });
+}
+
+void InstanceControl::load_resource(uint64_t call, uint32_t id, std::string frame) {
+  plane_.shards[0]->post([self = shared_from_this(), call, id, frame = std::move(frame)] {
+    InstanceLink* link = self->first_link();
+    if (link == nullptr) return;  // the event of its end says the rest
+    const auto* bytes = reinterpret_cast<const uint8_t*>(frame.data());
+    link->send_load_resource(call, id, {bytes, frame.size()});
+  });
+}
+
+void InstanceControl::unload_resource(uint64_t call, uint32_t id) {
+  plane_.shards[0]->post([self = shared_from_this(), call, id] {
+    if (InstanceLink* link = self->first_link()) link->send_unload_resource(call, id);
+  });
+}
+
+void InstanceControl::tell_resource(uint64_t call, const channel::CompletionBody& completion) {
+  const auto error = static_cast<ErrorCode>(completion.error_code);
+  Event event("instance_resource");
+  event.add("instance", static_cast<int64_t>(shared_->id))
+      .add("call", static_cast<int64_t>(call))
+      .add("status", static_cast<int64_t>(completion.status))
+      .add("message", std::string(completion.message))
+      .add("code", static_cast<int64_t>(error));
+  plane_.events.push(std::move(event));
 }
 
 // On the engine's thread. Nothing on that shard can be told, but the others and the operator can.
@@ -641,6 +692,7 @@ void InstanceControl::push(const char* kind, const std::string& message, ErrorCo
         .add("has_update", facts_.has_update)
         .add("has_exec", facts_.has_exec)
         .add("has_sessions", facts_.has_sessions)
+        .add("has_resources", facts_.has_resources)
         .add("slots_fixed", facts_.schema && facts_.schema->is_slots_fixed())
         .add("ready_s", static_cast<double>(EventLoop::clock_ns() - started_ns_) / 1e9);
   }

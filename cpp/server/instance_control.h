@@ -57,6 +57,11 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   // Sessions still open at the timeout get `event`.
   void stop(double timeout_s, session::Event event);
   void update(const std::string& config_json);
+  // An event "instance_resource" with the same number tells how it ended. `frame` has one item.
+  void load_resource(uint64_t call, uint32_t id, std::string frame);
+  void unload_resource(uint64_t call, uint32_t id);
+  // It has all its resources: see EngineOptions::awaits_resources.
+  void open();
   // Ends its sessions, kills its process group, tells the control plane. The first one counts.
   void end(const Ending& ending);
   void on_hung(session::SessionId session);
@@ -73,7 +78,10 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
 
   void on_hello(const channel::Hello& hello, uint32_t shard);
   void on_ready(const channel::ReadyBody& ready);
-  void on_completion(const channel::CompletionBody& completion);
+  void on_completion(uint64_t call, const channel::CompletionBody& completion);
+  void on_initialised();
+  void begin_health();
+  void tell_resource(uint64_t call, const channel::CompletionBody& completion);
   void on_health(const channel::CompletionBody& completion);
   void on_pong(uint64_t nonce);
 
@@ -124,6 +132,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   session::Event stop_event_ = session::Event::kDrainDeadline;
   enum class Stopping { kNo, kWaiting, kClosing, kFini } stopping_ = Stopping::kNo;
   bool was_ready_ = false;
+  bool awaits_resources_ = false;
   bool is_health_asked_ = false;
   bool is_healthy_ = true;
   const char* stage_ = "init";  // of the start, where it failed

@@ -3,6 +3,8 @@
 // Knows neither.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 
 #include "channel/bodies.h"
@@ -20,8 +22,8 @@ class LinkOwner {
   virtual ~LinkOwner() = default;
   virtual void on_link_hello(InstanceLink& link, const channel::Hello& hello) = 0;
   virtual void on_link_ready(InstanceLink& link, const channel::ReadyBody& ready) = 0;
-  // Of init (or warm-up), update and health.
-  virtual void on_link_completion(InstanceLink& link,
+  // Of init (or warm-up), update, health, and of resources under the number of the call.
+  virtual void on_link_completion(InstanceLink& link, uint64_t call,
                                   const channel::CompletionBody& completion) = 0;
   virtual void on_link_pong(InstanceLink& link, uint64_t nonce) = 0;
   virtual void on_link_log(InstanceLink& link, uint64_t handle, const channel::LogBody& log) = 0;
@@ -49,6 +51,9 @@ class InstanceLink : public session::HostPort {
   virtual void send_init(channel::RecordType type, const channel::InitBody& body) = 0;
   virtual void send_ping(uint64_t nonce) = 0;
   virtual void send_health() = 0;
+  // `frame` has one item.
+  virtual void send_load_resource(uint64_t call, uint32_t id, std::span<const uint8_t> frame) = 0;
+  virtual void send_unload_resource(uint64_t call, uint32_t id) = 0;
   virtual void send_fini(int32_t reason) = 0;
   virtual void flush() = 0;
   // Takes what the host still sent before it ended.

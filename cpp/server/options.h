@@ -50,6 +50,9 @@ struct EngineOptions {
   std::string directory;  // absolute path of the wrapper's folder
   std::string entry;      // file inside it: wrapper.py, wrapper.so
   std::string config_json = "{}";
+  // An instance that takes resources waits, between init and its first session, for
+  // open_instance(): somebody gives it those there are.
+  bool awaits_resources = false;
   std::string declaration_json;  // what Describe says before an instance is ready
 };
 

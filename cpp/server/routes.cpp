@@ -17,9 +17,9 @@ extern const std::string_view kAigesDescriptors;
 
 namespace {
 
-constexpr std::array<std::string_view, 7> kAdminMethods = {
-    "ListEngines", "ListSessions", "GetStatistics", "Drain",
-    "Undrain",     "KillSession",  "ListRollouts"};
+constexpr std::array<std::string_view, 10> kAdminMethods = {
+    "ListEngines", "ListSessions", "GetStatistics", "Drain",          "Undrain",
+    "KillSession", "ListRollouts", "LoadResource",  "UnloadResource", "ListResources"};
 
 std::string_view state_of(const EngineEntry& engine) {
   uint32_t ready = engine.shared->ready_instances.load(std::memory_order_relaxed);
@@ -37,6 +37,7 @@ void append_engine(std::string& out, const EngineEntry& engine) {
   view.slots = engine.shared->pool->state().slots;
   view.has_exec = engine.facts.has_exec;
   view.has_sessions = engine.facts.has_sessions;
+  view.has_resources = engine.facts.has_resources;
   std::string description;
   append_description(description, view);
   append_bytes(out, 1, description);

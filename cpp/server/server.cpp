@@ -9,6 +9,7 @@
 #include <random>
 #include <stdexcept>
 
+#include "frame/frame_codec.h"
 #include "loader/wrapper.h"
 #include "server/aiges_desk.h"
 #include "server/inline_host.h"
@@ -260,6 +261,25 @@ class ServerImpl : public session::GrantSink {
     find_instance(instance)->update(config_json);
   }
 
+  void open_instance(uint64_t instance) {
+    if (auto control = try_instance(instance)) control->open();
+  }
+
+  void load_resource(uint64_t instance, uint64_t call, uint32_t id, const Resource& resource) {
+    const auto control = find_instance(instance);
+    frame::FrameView view;
+    const auto* data = reinterpret_cast<const uint8_t*>(resource.data.data());
+    view.add_item(resource.key, {data, resource.data.size()});
+    for (const auto& [key, value] : resource.attributes) view.add_attribute(key, value);
+    std::string encoded;
+    frame::append_frame(view, encoded);
+    control->load_resource(call, id, std::move(encoded));
+  }
+
+  void unload_resource(uint64_t instance, uint64_t call, uint32_t id) {
+    find_instance(instance)->unload_resource(call, id);
+  }
+
   // ---- control
 
   Plane& plane() { return plane_; }
@@ -493,6 +513,16 @@ void Server::kill_instance(uint64_t instance, const std::string& reason) {
 }
 void Server::update_instance(uint64_t instance, const std::string& config_json) {
   impl_->update_instance(instance, config_json);
+}
+void Server::open_instance(uint64_t instance) {
+  impl_->open_instance(instance);
+}
+void Server::load_resource(uint64_t instance, uint64_t call, uint32_t id,
+                           const Resource& resource) {
+  impl_->load_resource(instance, call, id, resource);
+}
+void Server::unload_resource(uint64_t instance, uint64_t call, uint32_t id) {
+  impl_->unload_resource(instance, call, id);
 }
 int Server::event_fd() const {
   return impl_->plane().events.fd();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,12 @@ struct InstanceSeed {
   uint64_t instance = 0;
   std::vector<int> fds;
   std::vector<std::string> arguments;
+};
+
+// A personal resource, as an engine gets it.
+struct Resource {
+  std::string_view key, data;
+  std::vector<std::pair<std::string_view, std::string_view>> attributes;
 };
 
 struct SessionInfo {
@@ -102,6 +109,11 @@ class Server {
   void kill_instance(uint64_t instance, const std::string& reason);
   // Sends the new configuration to a ready instance; an "instance_updated" event follows.
   void update_instance(uint64_t instance, const std::string& config_json);
+  // An instance whose engine awaits_resources has them all now.
+  void open_instance(uint64_t instance);
+  // Events "instance_resource" with the number of the call follow, unless the instance ends first.
+  void load_resource(uint64_t instance, uint64_t call, uint32_t id, const Resource& resource);
+  void unload_resource(uint64_t instance, uint64_t call, uint32_t id);
 
   int event_fd() const;
   std::vector<Event> take_events();

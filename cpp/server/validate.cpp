@@ -8,6 +8,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "host/resource_table.h"
+
 namespace loader::server {
 namespace {
 
@@ -263,12 +265,14 @@ std::shared_ptr<const Schema> Schema::parse(const std::string& declaration_json)
   return schema;
 }
 
-std::optional<std::string> Schema::check_parameters(std::vector<Parameter>& parameters) const {
+std::optional<std::string> Schema::check_parameters(std::vector<Parameter>& parameters,
+                                                    bool takes_resources) const {
   if (parameters_.empty()) return std::nullopt;
   for (const Parameter& given : parameters) {
     auto rule = std::find_if(parameters_.begin(), parameters_.end(),
                              [&](const ParameterRule& r) { return r.name == given.first; });
     if (rule == parameters_.end()) {
+      if (takes_resources && given.first == host::kResourceIds) continue;
       std::vector<std::string> known;
       for (const ParameterRule& r : parameters_) known.push_back(r.name);
       return "parameter \"" + shortened(given.first) + "\" is not declared; the engine knows " +

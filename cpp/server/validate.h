@@ -38,7 +38,9 @@ class Schema {
 
   // What is wrong, or nothing. Appends declared defaults that the caller left out to `parameters`;
   // their views live as long as the schema.
-  std::optional<std::string> check_parameters(std::vector<Parameter>& parameters) const;
+  // `resource_ids` needs no declaration where the engine takes resources.
+  std::optional<std::string> check_parameters(std::vector<Parameter>& parameters,
+                                              bool takes_resources = false) const;
   // `is_whole` is an exec's only frame: required inputs must be in it. In a session each frame may
   // carry some of them.
   std::optional<std::string> check_frame(const frame::FrameView& frame, bool is_whole) const;

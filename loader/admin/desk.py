@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loader.errors import DefectError, InternalError, LoaderError, QueueFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from loader._core import Server
     from loader.admin.events import EventBoard
@@ -30,10 +30,12 @@ class Desk:
         core: Server,
         drained: Callable[[], None],
         of_instance: Callable[[Mapping[str, Any]], None],
+        begin: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._core = core
         self._drained = drained
         self._of_instance = of_instance
+        self._begin = begin
         self._admin: AdminService | None = None
         self._board: EventBoard | None = None
 
@@ -77,15 +79,30 @@ class Desk:
                 if not self._board.add(call):
                     raise QueueFullError("too many watch events here: end one of the others first")
                 return
-            payload = self._admin.answer(method, event["request"])
-        except LoaderError as error:
-            self._core.answer_admin(call, None, (error.code, error.message))
-        except Exception as error:  # the outermost border: a defect must not take the loader down
-            logger.exception("admin call failed", extra={"method": method})
-            defect: DefectError = InternalError(f"{method}: {error!r}: please report this")
-            self._core.answer_admin(call, None, (defect.code, defect.message))
+            answer = self._admin.answer(method, event["request"], float(event["left_s"]))
+        except Exception as error:  # noqa: BLE001  the outermost border: a defect must not take the loader down
+            self._refuse(call, method, error)
+            return
+        if isinstance(answer, bytes):
+            self._core.answer_admin(call, answer, None)
+        else:
+            self._begin(self._answer_later(call, method, answer))
+
+    async def _answer_later(self, call: int, method: str, answer: Awaitable[bytes]) -> None:
+        try:
+            payload = await answer
+        except Exception as error:  # noqa: BLE001  as above
+            self._refuse(call, method, error)
         else:
             self._core.answer_admin(call, payload, None)
+
+    def _refuse(self, call: int, method: str, error: Exception) -> None:
+        if isinstance(error, LoaderError):
+            self._core.answer_admin(call, None, (error.code, error.message))
+            return
+        logger.error("admin call failed", extra={"method": method}, exc_info=error)
+        defect: DefectError = InternalError(f"{method}: {error!r}: please report this")
+        self._core.answer_admin(call, None, (defect.code, defect.message))
 
 
 def _log_engine(event: Mapping[str, Any]) -> None:

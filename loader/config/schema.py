@@ -89,6 +89,13 @@ class RestartConfig(Section):
     period_s: float = live(300.0, "The time over which restarts are counted.", gt=0, le=YEAR_S)
 
 
+class ResourcesConfig(Section):
+    """Personal resources that an engine may hold, such as vocabularies of single users."""
+
+    count: int = live(1_000, "Resources, at most.", ge=0, le=MOST_COUNT)
+    total_bytes: int = live(256 << 20, "Their data together, at most.", ge=0, le=MOST_MEMORY_BYTES)
+
+
 class EngineConfig(Section):
     """One engine."""
 
@@ -139,6 +146,7 @@ class EngineConfig(Section):
         0, "Resident memory over which an instance is stopped. 0: none.", ge=0, le=MOST_MEMORY_BYTES
     )
     restart: RestartConfig = live(RestartConfig(), "Restarts after a death.")
+    resources: ResourcesConfig = live(ResourcesConfig(), "Personal resources, of all versions together.")
     weight: int = live(
         100, "Share of new sessions among the engine's versions. 0: only when asked for.", ge=0, le=10_000
     )

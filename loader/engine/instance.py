@@ -11,6 +11,7 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from loader.engine.holding import Holding
 from loader.engine.process import HostProcess
 from loader.engine.restart import RestartBudget
 from loader.errors import LoaderError
@@ -57,7 +58,8 @@ class Instance:
         self.restarts = 0
         self.has_update = False  # takes a changed `config` without being replaced
         self.has_fixed_slots = False  # takes a changed `slots` only by being replaced
-        self.failed_at = ""  # load, init, warm_up or health: the stage that failed last
+        self.failed_at = ""  # load, init, warm_up, resources or health: the stage that failed last
+        self.holding: Holding | None = None  # its process takes personal resources
         self._updates: list[asyncio.Future[str]] = []
         self.has_settled = False  # ready once, or failed once: what the start of the loader waits for
         self._dropped_bytes = 0
@@ -78,6 +80,11 @@ class Instance:
     def fields(self) -> dict[str, object]:
         """Who this is, for the log."""
         return {"engine": self.spec.name, "instance": self.index, "pid": self.pid}
+
+    @property
+    def label(self) -> str:
+        """The same, for an error."""
+        return f"instance {self.index} of {self.spec.name}@{self.spec.version}"
 
     @property
     def pid(self) -> int:
@@ -126,6 +133,11 @@ class Instance:
             self._ended()
 
     # ---- what the data plane says
+
+    def initialised(self) -> None:
+        """It waits for its personal resources, and serves then."""
+        if self.state is InstanceState.STARTING and self.handle is not None:
+            self.holding = Holding(self._core, self.handle)
 
     def became_ready(self, *, has_update: bool, has_fixed_slots: bool) -> None:
         if self.state is not InstanceState.STARTING:
@@ -279,6 +291,9 @@ class Instance:
     def _ended(self) -> None:
         """What follows an end: stopped, a restart after a wait, or giving up."""
         self._cancel_timers()
+        if self.holding is not None:
+            self.holding.end()
+            self.holding = None
         while self._updates:
             self.updated(self.error or "the process ended")
         # Why it ended is known when the data plane has spoken, too.

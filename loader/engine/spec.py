@@ -65,6 +65,7 @@ class EngineSpec:
             "directory": str(self.manifest.entry.parent),
             "entry": self.manifest.entry.name,
             "config_json": json.dumps(config.config | self._for_adapter()),
+            "awaits_resources": True,
         }
 
     def _for_adapter(self) -> dict[str, object]:

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from loader.engine.deployment import FINI_S, Deployment
+from loader.engine.resources import Resources
 from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ PERMANENT = ("BAD_WRAPPER",)  # another start cannot help
 class Supervisor:
     """Owns the deployments. `spawn()` comes first and needs no event loop; then `start()`, and `stop()`."""
 
-    def __init__(self, core: Server, on_change: Callable[[Deployment], None]) -> None:
+    def __init__(
+        self,
+        core: Server,
+        on_change: Callable[[Deployment], None],
+        tell: Callable[[str, str, str], None],
+    ) -> None:
         self._core = core
         self._on_change = on_change
         self._deployments: list[Deployment] = []
@@ -39,6 +45,7 @@ class Supervisor:
         # Names whose new sessions wait, and what they led to before.
         self._held: dict[str, list[EngineSpec]] = {}
         self.is_stopping = False  # nothing is started any more
+        self.resources = Resources(core, lambda: self._deployments, tell)
 
     @property
     def deployments(self) -> list[Deployment]:
@@ -141,10 +148,10 @@ class Supervisor:
         kind = event["kind"]
         if instance is None:
             return
-        if kind == "instance_ready":
-            instance.became_ready(
-                has_update=bool(event.get("has_update")), has_fixed_slots=bool(event.get("slots_fixed"))
-            )
+        if kind in ("instance_initialised", "instance_resource"):
+            self._on_resource(instance, event)
+        elif kind == "instance_ready":
+            self._became_ready(instance, event)
         elif kind == "instance_unhealthy":
             instance.unhealthy(_reason(event))
         elif kind == "log_dropped":
@@ -192,11 +199,30 @@ class Supervisor:
             self._leaving.pop(deployment, None)
         self._deployments.remove(deployment)
         deployment.remove()
+        name = deployment.spec.name
+        if name not in self._held and all(one.spec.name != name for one in self._deployments):
+            self.resources.forget(name)
         fields = {"engine": str(deployment.key), "rss_bytes_returned": deployment.rss_bytes}
         if deployment.gpu_bytes:
             fields["gpu_bytes_returned"] = deployment.gpu_bytes
         logger.info("deployment ended", extra=fields)
         self._on_change(deployment)
+
+    def _on_resource(self, instance: Instance, event: Mapping[str, object]) -> None:
+        if event["kind"] == "instance_initialised":
+            instance.initialised()
+            self.resources.join(instance)
+        elif instance.holding is not None:
+            instance.holding.answered(event)
+
+    def _became_ready(self, instance: Instance, event: Mapping[str, object]) -> None:
+        refusal = "" if event.get("has_resources") else self.resources.refusal_of(instance)
+        if refusal and instance.handle is not None:
+            self._core.kill_instance(instance.handle, refusal)
+            return
+        instance.became_ready(
+            has_update=bool(event.get("has_update")), has_fixed_slots=bool(event.get("slots_fixed"))
+        )
 
     def _find(self, handle: object) -> Instance | None:
         instances = (i for one in self._deployments for i in one.instances)

@@ -29,7 +29,7 @@ CLOSED = -3
 LOG_ERROR = 40
 # Bits of ReadyFlag.
 HAS_EXEC, HAS_SESSIONS, HAS_CANCEL, HAS_WARM_UP, HAS_UPDATE, HAS_HEALTH = (1 << bit for bit in range(6))
-IS_NON_BLOCKING, IS_DETERMINISTIC, HAS_FIXED_SLOTS = (1 << bit for bit in range(6, 9))
+IS_NON_BLOCKING, IS_DETERMINISTIC, HAS_FIXED_SLOTS, HAS_RESOURCES = (1 << bit for bit in range(6, 10))
 
 MESSAGE_LIMIT = 2000  # characters of an exception's text that its caller gets
 
@@ -125,6 +125,14 @@ class Driver:
         if self._run_optional("health") is False:
             raise RuntimeError("health() returned False: the engine says that it cannot serve")
 
+    def load_resource(self, number: int, key: str, data: bytes, attributes: dict[str, str]) -> None:
+        """Gives the wrapper a personal resource."""
+        self._run_optional("load_resource", number, key, data, attributes)
+
+    def unload_resource(self, number: int) -> None:
+        """Takes it away again; no session and no call uses it any more."""
+        self._run_optional("unload_resource", number)
+
     def fini(self) -> None:
         """Runs the wrapper's fini, then ends the event loop."""
         try:
@@ -189,6 +197,7 @@ class Driver:
             IS_NON_BLOCKING: said.non_blocking,
             IS_DETERMINISTIC: said.deterministic,
             HAS_FIXED_SLOTS: said.slots_fixed,
+            HAS_RESOURCES: has(found, "load_resource"),
         }
         return sum(bit for bit, is_set in powers.items() if is_set)
 

@@ -104,6 +104,11 @@ def check_class(found: type[Wrapper], path: Path) -> None:
             f"{path}: {name} defines {reserved[0]}, and this version of engine-loader does not batch "
             "across sessions yet: remove it; exec and write serve the same calls one by one"
         )
+    if has(found, "load_resource") is not has(found, "unload_resource"):
+        raise BadWrapper(
+            f"{path}: {name} defines only one of load_resource and unload_resource: what is loaded for one user "
+            "has to be unloaded again: define both, or neither"
+        )
     try:
         found.describe()
     except (TypeError, ValueError, AttributeError) as error:

@@ -74,10 +74,10 @@ class Nodes:
             "a node that drains is not announced: give its address"
         )
 
-    async def call(self, node: Node, method: str, request: Any) -> Any:
+    async def call(self, node: Node, method: str, request: Any, timeout_s: float = CALL_S) -> Any:
         """One answer of AdminService. Raises: NodeError."""
         try:
-            return await getattr(self._stub(node), method)(request, timeout=CALL_S)
+            return await getattr(self._stub(node), method)(request, timeout=timeout_s)
         except grpc.RpcError as error:
             raise node_error(node, error) from None
 

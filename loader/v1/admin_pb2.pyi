@@ -130,6 +130,18 @@ class ListEnginesResponse(_message.Message):
     revision_state: str
     def __init__(self, engines: _Optional[_Iterable[_Union[EngineStatus, _Mapping]]] = ..., node: _Optional[str] = ..., revision: _Optional[str] = ..., revision_state: _Optional[str] = ..., is_draining: bool = ...) -> None: ...
 
+class ListResourcesRequest(_message.Message):
+    __slots__ = ["engine"]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    engine: str
+    def __init__(self, engine: _Optional[str] = ...) -> None: ...
+
+class ListResourcesResponse(_message.Message):
+    __slots__ = ["resources"]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    resources: _containers.RepeatedCompositeFieldContainer[ResourceStatus]
+    def __init__(self, resources: _Optional[_Iterable[_Union[ResourceStatus, _Mapping]]] = ...) -> None: ...
+
 class ListRolloutsRequest(_message.Message):
     __slots__ = []
     def __init__(self) -> None: ...
@@ -151,6 +163,68 @@ class ListSessionsResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     sessions: _containers.RepeatedCompositeFieldContainer[SessionStatus]
     def __init__(self, sessions: _Optional[_Iterable[_Union[SessionStatus, _Mapping]]] = ...) -> None: ...
+
+class LoadResourceRequest(_message.Message):
+    __slots__ = ["attributes", "data", "engine", "id", "key"]
+    class AttributesEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    attributes: _containers.ScalarMap[str, str]
+    data: bytes
+    engine: str
+    id: int
+    key: str
+    def __init__(self, engine: _Optional[str] = ..., id: _Optional[int] = ..., key: _Optional[str] = ..., data: _Optional[bytes] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class LoadResourceResponse(_message.Message):
+    __slots__ = ["id"]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    def __init__(self, id: _Optional[int] = ...) -> None: ...
+
+class ResourceInstance(_message.Message):
+    __slots__ = ["index", "state", "version"]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    state: str
+    version: str
+    def __init__(self, version: _Optional[str] = ..., index: _Optional[int] = ..., state: _Optional[str] = ...) -> None: ...
+
+class ResourceStatus(_message.Message):
+    __slots__ = ["attributes", "engine", "id", "instances", "key", "size_bytes", "state"]
+    class AttributesEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    attributes: _containers.ScalarMap[str, str]
+    engine: str
+    id: int
+    instances: _containers.RepeatedCompositeFieldContainer[ResourceInstance]
+    key: str
+    size_bytes: int
+    state: str
+    def __init__(self, engine: _Optional[str] = ..., id: _Optional[int] = ..., key: _Optional[str] = ..., size_bytes: _Optional[int] = ..., attributes: _Optional[_Mapping[str, str]] = ..., state: _Optional[str] = ..., instances: _Optional[_Iterable[_Union[ResourceInstance, _Mapping]]] = ...) -> None: ...
 
 class Rollout(_message.Message):
     __slots__ = ["duration_s", "error", "revision", "state", "steps", "time_s"]
@@ -191,6 +265,20 @@ class UndrainRequest(_message.Message):
 class UndrainResponse(_message.Message):
     __slots__ = []
     def __init__(self) -> None: ...
+
+class UnloadResourceRequest(_message.Message):
+    __slots__ = ["engine", "id"]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    engine: str
+    id: int
+    def __init__(self, engine: _Optional[str] = ..., id: _Optional[int] = ...) -> None: ...
+
+class UnloadResourceResponse(_message.Message):
+    __slots__ = ["is_pending"]
+    IS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    is_pending: bool
+    def __init__(self, is_pending: bool = ...) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = []

@@ -51,3 +51,18 @@ class AdminServiceStub:
             request_serializer=admin_pb2.ListRolloutsRequest.SerializeToString,
             response_deserializer=admin_pb2.ListRolloutsResponse.FromString,
         )
+        self.LoadResource = channel.unary_unary(
+            "/loader.v1.AdminService/LoadResource",
+            request_serializer=admin_pb2.LoadResourceRequest.SerializeToString,
+            response_deserializer=admin_pb2.LoadResourceResponse.FromString,
+        )
+        self.UnloadResource = channel.unary_unary(
+            "/loader.v1.AdminService/UnloadResource",
+            request_serializer=admin_pb2.UnloadResourceRequest.SerializeToString,
+            response_deserializer=admin_pb2.UnloadResourceResponse.FromString,
+        )
+        self.ListResources = channel.unary_unary(
+            "/loader.v1.AdminService/ListResources",
+            request_serializer=admin_pb2.ListResourcesRequest.SerializeToString,
+            response_deserializer=admin_pb2.ListResourcesResponse.FromString,
+        )

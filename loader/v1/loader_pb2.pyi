@@ -53,9 +53,10 @@ class End(_message.Message):
     def __init__(self) -> None: ...
 
 class EngineDescription(_message.Message):
-    __slots__ = ["declaration_json", "has_exec", "has_sessions", "name", "slots", "state", "version"]
+    __slots__ = ["declaration_json", "has_exec", "has_resources", "has_sessions", "name", "slots", "state", "version"]
     DECLARATION_JSON_FIELD_NUMBER: _ClassVar[int]
     HAS_EXEC_FIELD_NUMBER: _ClassVar[int]
+    HAS_RESOURCES_FIELD_NUMBER: _ClassVar[int]
     HAS_SESSIONS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
@@ -63,12 +64,13 @@ class EngineDescription(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     declaration_json: str
     has_exec: bool
+    has_resources: bool
     has_sessions: bool
     name: str
     slots: int
     state: str
     version: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., declaration_json: _Optional[str] = ..., slots: _Optional[int] = ..., has_exec: bool = ..., has_sessions: bool = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., declaration_json: _Optional[str] = ..., slots: _Optional[int] = ..., has_exec: bool = ..., has_sessions: bool = ..., has_resources: bool = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ["actor", "code", "engine_code", "engine_message", "message", "name", "retry"]

@@ -4,12 +4,12 @@
 #include <stdexcept>
 
 #include "host/aiges/arguments.h"
+#include "host/resource_table.h"
 
 namespace loader::host::aiges {
 
 namespace {
 
-constexpr std::string_view kResourceIds = "resource_ids";
 constexpr size_t kMostTextBytes = 1900;  // of wrapperError: what follows must fit the host's room
 
 std::string_view view(const loader_string_t& text) {
@@ -52,18 +52,13 @@ Opening Instance::opening(const loader_open_t& open) const {
     const std::string_view key = view(open.parameters[i].key);
     const std::string_view value = view(open.parameters[i].value);
     if (key == kResourceIds) {
-      made.resources = read_numbers(value);
+      made.resources = read_resource_ids(value);
       continue;
     }
     has_sid = has_sid || key == "sid";
     made.params.emplace_back(key, text_of(value));
   }
   if (!has_sid) made.params.emplace_back("sid", "");
-  std::lock_guard lock(mutex_);
-  for (const unsigned int id : made.resources) {
-    if (!resources_.contains(id))
-      throw std::invalid_argument("resource " + std::to_string(id) + " is not loaded");
-  }
   return made;
 }
 
@@ -76,18 +71,10 @@ Failure Instance::load_resource(unsigned int id, const loader_item_t& resource) 
   loader_item_t personal = resource;
   personal.type = LOADER_ITEM_BYTES;
   arguments.add_item(personal, kEnd);
-  Failure failure = run(kLoadResFailed, [&] { return functions_.load_res(arguments.nodes(), id); });
-  std::lock_guard lock(mutex_);
-  if (!failure) resources_.insert(id);
-  return failure;
+  return run(kLoadResFailed, [&] { return functions_.load_res(arguments.nodes(), id); });
 }
 
 Failure Instance::unload_resource(unsigned int id) {
-  {
-    std::lock_guard lock(mutex_);
-    if (resources_.erase(id) == 0)
-      return {LOADER_ERROR_INVALID_INPUT, "resource " + std::to_string(id) + " is not loaded"};
-  }
   if (functions_.unload_res == nullptr) return {};
   return run(kUnloadResFailed, [&] { return functions_.unload_res(id); });
 }

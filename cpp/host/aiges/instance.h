@@ -5,7 +5,6 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -24,8 +23,8 @@ struct Failure {
 
 // What a session or exec was opened with.
 struct Opening {
-  TextPairs params;  // always with `sid`
-  std::vector<unsigned int> resources;
+  TextPairs params;                     // always with `sid`
+  std::vector<unsigned int> resources;  // loaded, while the session or exec lives
 };
 
 class Instance {
@@ -63,9 +62,8 @@ class Instance {
   const Functions functions_;
   const loader_host_t& host_;
   const Settings settings_;
-  mutable std::mutex mutex_;  // everything below
+  std::mutex mutex_;  // everything below
   std::condition_variable changed_;
-  std::set<unsigned int> resources_;
   size_t visitors_ = 0;
 };
 

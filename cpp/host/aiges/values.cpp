@@ -105,14 +105,6 @@ class Walker {
     }
   }
 
-  void elements(const std::function<void(std::string_view)>& visit) {
-    for (++at_; skip_space(), at() != ']' && at() != '\0';) {
-      visit(value());
-      skip_space();
-      if (at() == ',') ++at_;
-    }
-  }
-
  private:
   char at() const { return at_ < json_.size() ? json_[at_] : '\0'; }
   void skip_space() {
@@ -177,16 +169,6 @@ Settings read_settings(std::string_view json) {
   return settings;
 }
 
-unsigned int read_number(std::string_view text) {
-  unsigned int number = 0;
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size())
-    throw std::invalid_argument("`" + std::string(text) + "` is no number of 0 or more");
-  return number;
-}
-
 }  // namespace
 
 std::string text_of(std::string_view json) {
@@ -212,22 +194,6 @@ Config read_config(std::string_view json) {
     config.pairs.emplace_back(key, text_of(value));
   });
   return config;
-}
-
-std::vector<unsigned int> read_numbers(std::string_view json) {
-  std::vector<unsigned int> numbers;
-  if (!json.empty() && json.front() == '[') {
-    Walker(json).elements(
-        [&](std::string_view one) { numbers.push_back(read_number(text_of(one))); });
-    return numbers;
-  }
-  const std::string text = text_of(json);
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    numbers.push_back(read_number(std::string_view(text).substr(begin, end - begin)));
-    begin = end + 1;
-  }
-  return numbers;
 }
 
 }  // namespace loader::host::aiges

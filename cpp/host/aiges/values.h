@@ -30,7 +30,4 @@ std::string text_of(std::string_view json);
 // Throws std::invalid_argument with the key and the cure where a value has no text.
 Config read_config(std::string_view json);
 
-// Numbers in `[1, 2]`, `1` or `"1,2"`. Throws std::invalid_argument.
-std::vector<unsigned int> read_numbers(std::string_view json);
-
 }  // namespace loader::host::aiges

@@ -14,6 +14,7 @@ from loader.cli.ctl.get import get
 from loader.cli.ctl.history import history
 from loader.cli.ctl.kill import kill
 from loader.cli.ctl.put import put
+from loader.cli.ctl.resource import group as resource
 from loader.cli.ctl.rollback import rollback
 from loader.cli.ctl.sessions import sessions
 from loader.cli.ctl.weight import weight
@@ -26,3 +27,4 @@ COMMANDS = (
 group = typer.Typer(no_args_is_help=True, help="Operate a service: its configuration and its loaders.")
 for command in COMMANDS:
     group.command()(command)
+group.add_typer(resource, name="resource")

@@ -100,7 +100,7 @@ class AigesEngine(Wrapper):
 
     # ---- personal resources: for whoever administrates the engine
 
-    def load_resource(self, number: int, key: str, data: bytes, desc: Mapping[str, str]) -> None:
+    def take_resource(self, number: int, key: str, data: bytes, desc: Mapping[str, str]) -> None:
         """Gives the wrapper a resource; `desc` may name it in `patch_id`. Raises: Error."""
         name = self._resources.name_of(number, desc)
         request = DataListCls()
@@ -112,7 +112,7 @@ class AigesEngine(Wrapper):
             raise self.author.refused(constants.LOAD_RES_FAILED, code)
         self._resources.add(number, name)
 
-    def unload_resource(self, number: int) -> None:
+    def drop_resource(self, number: int) -> None:
         """Takes it away. Raises: Error, Rejected for one that is not loaded."""
         values = {Role.PERSONAL: self._resources.remove(number)}
         returned = self.author.call("wrapperUnloadRes", constants.UNLOAD_RES_FAILED, values, _log)
@@ -159,6 +159,8 @@ def engine_of(module: ModuleType) -> type[Wrapper] | None:
         parts["exec"] = AigesEngine.exec_once
     if author.has("wrapperCreate"):
         parts["create"] = AigesEngine.open_session
+    if author.does("wrapperLoadRes"):
+        parts |= {"load_resource": AigesEngine.take_resource, "unload_resource": AigesEngine.drop_resource}
     said = description_of(author, reads_by_default(author))
     parts["describe"] = classmethod(lambda cls: Wrapper.describe.__func__(cls) | {"aiges": said})  # type: ignore[attr-defined]
     return type("Wrapper", (AigesEngine,), parts)

@@ -111,6 +111,20 @@ TEST(Bodies, an_open_leaves_the_frame_as_the_rest) {
   }
 }
 
+// A resource's frame is what follows its number; half a number is refused.
+TEST(Bodies, a_resource_leaves_the_frame_as_the_rest) {
+  std::vector<uint8_t> bytes = encode(ResourceBody{7});
+  bytes.insert(bytes.end(), {1, 2, 3});
+  ResourceBody out;
+  Bytes rest;
+  ASSERT_TRUE(decode(bytes, out, rest));
+  EXPECT_EQ(out.id, 7u);
+  EXPECT_EQ(rest.size(), 3u);
+  ASSERT_TRUE(decode(Bytes(bytes.data(), 4), out, rest));
+  EXPECT_TRUE(rest.empty());
+  EXPECT_FALSE(decode(Bytes(bytes.data(), 3), out, rest));
+}
+
 // A completion is eight bytes and a text; an unknown operation is refused.
 TEST(Bodies, a_completion_carries_status_and_text) {
   std::vector<uint8_t> bytes = encode(CompletionBody{Operation::kWrite, -8, 2001, "it broke"});
@@ -207,12 +221,12 @@ TEST(Hello, another_protocol_or_abi_or_channel_is_refused) {
 // A hello of a future protocol is understood as far as a refusal needs.
 TEST(Hello, a_future_hello_is_still_decoded) {
   Hello future = hello_of(Language::kPython, "9");
-  future.protocol = 2;
+  future.protocol = kProtocolVersion + 1;
   std::vector<uint8_t> bytes = encode(future);
   bytes.push_back(1);
   Hello out;
   ASSERT_TRUE(decode(bytes, out));
-  EXPECT_EQ(out.protocol, 2u);
+  EXPECT_EQ(out.protocol, kProtocolVersion + 1);
   EXPECT_EQ(out.package_version, "9");
 }
 

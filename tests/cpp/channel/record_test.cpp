@@ -111,6 +111,8 @@ TEST(RecordReader, records_for_the_other_side_are_refused) {
   EXPECT_EQ(read(make_record(RecordType::kCompletion, {}, ""), Side::kHost), Status::kFault);
   EXPECT_EQ(read(make_record(RecordType::kWrite, {}, ""), Side::kLoader), Status::kFault);
   EXPECT_EQ(read(make_record(RecordType::kArena, {}, ""), Side::kLoader), Status::kFault);
+  EXPECT_EQ(read(make_record(RecordType::kLoadResource, {}, ""), Side::kLoader), Status::kFault);
+  EXPECT_EQ(read(make_record(RecordType::kUnloadResource, {}, ""), Side::kHost), Status::kRecord);
   for (const RecordType both : {RecordType::kHello, RecordType::kCredit, RecordType::kRelease}) {
     EXPECT_EQ(read(make_record(both, {}, ""), Side::kHost), Status::kRecord);
     EXPECT_EQ(read(make_record(both, {}, ""), Side::kLoader), Status::kRecord);

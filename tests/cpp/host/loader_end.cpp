@@ -180,6 +180,16 @@ void LoaderEnd::ping(uint64_t nonce) {
 void LoaderEnd::health() {
   send(RecordType::kHealth, 0, {}, {}, 0);
 }
+void LoaderEnd::load_resource(uint64_t call, uint32_t id, const std::vector<Item>& items) {
+  std::vector<uint8_t> body(size_of(channel::ResourceBody{id}));
+  channel::write(channel::ResourceBody{id}, body.data());
+  std::vector<channel::OutPayload> outside;
+  append_frame(body, items, outside, 0);
+  send(RecordType::kLoadResource, call, body, std::move(outside), 0);
+}
+void LoaderEnd::unload_resource(uint64_t call, uint32_t id) {
+  send_body(RecordType::kUnloadResource, call, channel::ResourceBody{id}, 0);
+}
 void LoaderEnd::update(const std::string& json) {
   channel::InitBody body;
   body.engine = "engine";

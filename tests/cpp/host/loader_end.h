@@ -80,6 +80,9 @@ class LoaderEnd : private channel::RecordSink {
   void grant(uint64_t handle, uint32_t records, uint64_t bytes, uint32_t shard = 0);
   void ping(uint64_t nonce);
   void health();
+  // Their completions have the handle given here.
+  void load_resource(uint64_t call, uint32_t id, const std::vector<Item>& items);
+  void unload_resource(uint64_t call, uint32_t id);
   void update(const std::string& json);
   void raw(const std::string& bytes);
   // The loader's end of the channels is closed, as by its death.

@@ -27,7 +27,7 @@ inline loader_status_t emit_bytes(HostRuntime& runtime, loader_handle_t handle,
   return runtime.emit(handle, &frame, flags);
 }
 
-class ScriptEngine final : public Engine {
+class ScriptEngine : public Engine {
  public:
   HostRuntime* runtime = nullptr;
   std::function<loader_status_t(loader_handle_t, loader_frame_t&)> on_exec;
@@ -37,6 +37,9 @@ class ScriptEngine final : public Engine {
   std::function<void(void*, loader_handle_t, int32_t)> on_cancel;
   std::function<void(void*, loader_handle_t, int32_t)> on_destroy;
   std::function<void()> on_health;
+  std::function<loader_status_t(uint32_t, const loader_item_t&, loader_error_t&)> on_load_resource;
+  std::function<loader_status_t(uint32_t)> on_unload_resource;
+  uint32_t flags = 0;
 
   // What was called, and on which thread.
   std::vector<std::pair<std::string, std::thread::id>> calls() {
@@ -53,7 +56,11 @@ class ScriptEngine final : public Engine {
   loader_status_t load(std::string_view, std::string_view, loader_error_t&) noexcept override {
     return note("load"), LOADER_OK;
   }
-  Identity identity() noexcept override { return {}; }
+  Identity identity() noexcept override {
+    Identity mine;
+    mine.flags = flags;
+    return mine;
+  }
   loader_status_t init(HostRuntime& host, const loader_config_t&,
                        loader_error_t&) noexcept override {
     runtime = &host;
@@ -66,6 +73,15 @@ class ScriptEngine final : public Engine {
   loader_status_t health(loader_error_t&) noexcept override {
     if (on_health) on_health();
     return note("health"), LOADER_OK;
+  }
+  loader_status_t load_resource(uint32_t id, const loader_item_t& resource,
+                                loader_error_t& error) noexcept override {
+    note("load " + std::to_string(id));
+    return on_load_resource ? on_load_resource(id, resource, error) : LOADER_OK;
+  }
+  loader_status_t unload_resource(uint32_t id, loader_error_t&) noexcept override {
+    note("unload " + std::to_string(id));
+    return on_unload_resource ? on_unload_resource(id) : LOADER_OK;
   }
   void fini() noexcept override { note("fini"); }
   loader_status_t exec(loader_handle_t call, const loader_open_t&, loader_frame_t& frame,

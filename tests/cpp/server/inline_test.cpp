@@ -49,7 +49,7 @@ class Owner : public LinkOwner {
  public:
   void on_link_hello(InstanceLink&, const channel::Hello&) override {}
   void on_link_ready(InstanceLink&, const channel::ReadyBody& body) override { name = body.name; }
-  void on_link_completion(InstanceLink&, const channel::CompletionBody& body) override {
+  void on_link_completion(InstanceLink&, uint64_t, const channel::CompletionBody& body) override {
     message = body.message;
     init.set_value(body.status);
   }

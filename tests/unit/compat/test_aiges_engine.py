@@ -63,13 +63,13 @@ def test_personal_resources() -> None:
     """One node of type 4 and status END; the wrapper's own code is told; what is not loaded cannot be unloaded."""
     made = engine(RESOURCES)
     made.init(Config())
-    made.load_resource(7, "voice", b"data", {"patch_id": "p7"})
+    made.take_resource(7, "voice", b"data", {"patch_id": "p7"})
     with pytest.raises(Error) as raised:
-        made.load_resource(8, "bad", b"", {})
+        made.take_resource(8, "bad", b"", {})
     assert (raised.value.code, raised.value.message) == (10903, "bad resource;code=5")
-    made.unload_resource(7)
+    made.drop_resource(7)
     with pytest.raises(Rejected):
-        made.unload_resource(8)
+        made.drop_resource(8)
     assert made.author.class_.calls[1:] == [("voice", b"data", 4, 2, "p7"), ("bad", b"", 4, 2, 8), "p7"]
 
 

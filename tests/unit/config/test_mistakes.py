@@ -82,6 +82,8 @@ def test_the_walk_finds_every_section() -> None:
         ("engines", "x1", "restart"),
         ("engines", "x1", "versions", "x1"),
         ("engines", "x1", "versions", "x1", "restart"),
+        ("engines", "x1", "resources"),
+        ("engines", "x1", "versions", "x1", "resources"),
     }
 
 

@@ -66,6 +66,10 @@ def test_own_folder_is_importable_and_the_current_one_is_not(
         (GOOD + "wrapper = Mine()\n", "the class, not an instance"),
         ("from loader import Wrapper\nclass Empty(Wrapper): ...\n", "defines neither exec nor create"),
         (GOOD + "    def exec_batch(self, requests): ...\n", "does not batch across sessions yet"),
+        (
+            GOOD + "    def load_resource(self, *given): ...\n",
+            "only one of load_resource and unload_resource",
+        ),
         (GOOD + "    inputs = {'x': int}\n", "the declarations of Mine are not valid: inputs"),
         (GOOD + "    inputs = ['x']\n", "the declarations of Mine are not valid"),
     ],

@@ -5,6 +5,7 @@
 #include "channel/bodies.h"
 #include "host/native_engine.h"
 #include "host/outcome.h"
+#include "loader/errors.h"
 #include "loader_end.h"
 
 namespace loader::host::test {
@@ -540,15 +541,8 @@ TEST(AigesInstance, SaysItsVersionAndDebugInformation) {
 TEST(AigesInstance, ResourcesAreNamedByTheirNumbers) {
   Served served;
   EXPECT_EQ(served.report("ids"), "NULL");
-  ErrorRoom room;
-  loader_pair_t patch{{"patch_id", 8}, {"p1", 2}};
-  loader_item_t resource{};
-  resource.key = {"words", 5};
-  resource.data.data = reinterpret_cast<const uint8_t*>("hello");
-  resource.data.size = 5;
-  resource.attributes = &patch;
-  resource.attribute_count = 1;
-  EXPECT_EQ(served.engine.load_resource(3, resource, room.error()), LOADER_OK);
+  served.loader.load_resource(1, 3, {{"words", "hello", 0, 0, {{"patch_id", "p1"}}}});
+  EXPECT_EQ(served.loader.wait_for(1, Operation::kLoadResource).status, LOADER_OK);
   const auto with_ids = [&](const char* ids) {
     served.loader.set_parameters({{"do", "\"ids\""}, {"resource_ids", ids}});
     return served.exec({{"in", ""}});
@@ -557,13 +551,15 @@ TEST(AigesInstance, ResourcesAreNamedByTheirNumbers) {
     EXPECT_EQ(with_ids(ids).status, LOADER_OK);
     EXPECT_EQ(served.result().items.at(0).data, "3=words:hello:patch_id=p1;");
   }
-  EXPECT_EQ(with_ids("[4]").text, "resource 4 is not loaded");
+  EXPECT_EQ(with_ids("[4]").error_code, static_cast<uint16_t>(ErrorCode::UNKNOWN_RESOURCE));
   EXPECT_EQ(with_ids("\"x\"").status, LOADER_ERROR_INVALID_INPUT);
-  resource.data.size = 0;
-  EXPECT_EQ(served.engine.load_resource(4, resource, room.error()), 10903);
-  EXPECT_EQ(served.engine.unload_resource(3, room.error()), LOADER_OK);
-  EXPECT_EQ(served.engine.unload_resource(3, room.error()), LOADER_ERROR_INVALID_INPUT);
-  EXPECT_EQ(with_ids("[3]").status, LOADER_ERROR_INVALID_INPUT);
+  served.loader.load_resource(2, 4, {{"empty", ""}});
+  const Answer refused = served.loader.wait_for(2, Operation::kLoadResource);
+  EXPECT_EQ(refused.status, 10903);
+  EXPECT_NE(refused.text.find(";code="), std::string::npos) << refused.text;
+  served.loader.unload_resource(3, 3);
+  EXPECT_EQ(served.loader.wait_for(3, Operation::kUnloadResource).status, LOADER_OK);
+  EXPECT_EQ(with_ids("[3]").error_code, static_cast<uint16_t>(ErrorCode::UNKNOWN_RESOURCE));
 }
 
 }  // namespace

@@ -46,14 +46,5 @@ TEST(AigesValues, ConfigIsFlatTexts) {
     EXPECT_THROW(read_config(wrong), std::invalid_argument) << wrong;
 }
 
-TEST(AigesValues, NumbersOfResources) {
-  const std::vector<unsigned int> two = {1, 22};
-  for (const char* json : {"[1, 22]", "[\"1\",22]", "\"1,22\"", "\" 1 , 22 \""})
-    EXPECT_EQ(read_numbers(json), two) << json;
-  for (const char* json : {"[]", "null", "\"\""}) EXPECT_TRUE(read_numbers(json).empty()) << json;
-  for (const char* json : {"[1.5]", "-1", "\"a\"", "[[1]]", "true", "\"1,\\u0000\""})
-    EXPECT_THROW(read_numbers(json), std::invalid_argument) << json;
-}
-
 }  // namespace
 }  // namespace loader::host::aiges
