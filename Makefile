@@ -31,13 +31,14 @@ help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: setup
-setup: build/.apt build/.venv build/.consul  ## Install Debian packages (as root or by sudo), the Python environment and a Consul for tests.
+setup: build/.apt build/.venv build/.consul build/.zookeeper  ## Install Debian packages (as root or by sudo), the Python environment, a Consul and a ZooKeeper for tests.
 
 # Asks apt only for what is missing: a machine that has everything needs neither network nor root.
 build/.apt: Makefile
 	@mkdir -p $(BUILD)
 	@missing=$$(for name in $(APT_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
 	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
 	  DEBIAN_FRONTEND=noninteractive $(APT) update -q && \
 	  DEBIAN_FRONTEND=noninteractive $(APT) install -q -y --no-install-recommends $$missing; fi
@@ -47,7 +48,7 @@ build/.venv: pyproject.toml build/.apt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet "pybind11>=2.11" "scikit-build-core>=0.10"
-	$(BIN)/python tools/requirements.py test lint vad > $(BUILD)/requirements.txt
+	$(BIN)/python tools/requirements.py test lint vad zookeeper > $(BUILD)/requirements.txt
 	$(BIN)/pip install --quiet -r $(BUILD)/requirements.txt
 	@touch $@
 
@@ -57,6 +58,9 @@ build/.consul: tools/consul.sh
 	@if [ -n "$${CONSUL:-}" ]; then echo "consul: $$CONSUL"; \
 	else tools/consul.sh $(BUILD)/consul || echo "no Consul: tests that need one are skipped; set CONSUL to a binary" >&2; fi
 	@if [ -n "$${CONSUL:-}" ] || [ -x $(BUILD)/consul/consul ]; then touch $@; fi
+
+build/.zookeeper: tools/zookeeper.sh build/.apt
+	@tools/zookeeper.sh $(BUILD)/zookeeper && touch $@ || echo "no ZooKeeper: tests that need one are skipped" >&2
 
 .PHONY: build
 build: build/.installed  ## Build the native parts, the wrappers and the C++ tests, and install the package.

@@ -111,7 +111,7 @@ class App:
         self._stages = Stages()
         self._settings = settings
         self._bootstrap: Bootstrap = read_bootstrap(settings.config)
-        self._center = open_center(self._bootstrap.center, self._bootstrap.access)
+        self._center = open_center(self._bootstrap.center, self._bootstrap.access, self._cache_folder)
         self._follower = Follower(self._center, self._cache(), lambda: self._node)
         self._node = ""
         self._grpc_address = ""
@@ -133,9 +133,13 @@ class App:
         whoever starts the loader wants to hear of its mistakes."""
         if self._bootstrap.center.startswith(("file:", "aiges:")) and not self._bootstrap.is_named_by_node:
             return None
+        return RevisionCache(self._cache_folder, self._center.url)
+
+    @property
+    def _cache_folder(self) -> Path:
         base = str(self._bootstrap.over.values.get("cache") or "")
         default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "engine-loader"
-        return RevisionCache(self._bootstrap.folder / base if base else default, self._center.url)
+        return self._bootstrap.folder / base if base else default
 
     # ---- start
 
@@ -297,7 +301,7 @@ class App:
         if is_loopback(address):
             cure = "write `advertise: HOST:PORT`, or another `grpc`"
             logger.warning("announced to this machine only", extra={"address": address, "cure": cure})
-        registry = open_registry(url, self._bootstrap.access)
+        registry = open_registry(url, self._bootstrap.access, self._cache_folder)
         made = Announcement(self._core, self._supervisor, lambda: self._config, self._node, address)
         self._announcer = self._drain.announcer = Announcer(registry, made.entry)
 

@@ -11,7 +11,7 @@ import loader
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import `consul_agent` by name
-pytest_plugins = ["consul_agent"]
+pytest_plugins = ["consul_agent", "zookeeper_server"]
 
 
 def pytest_configure() -> None:

@@ -1,4 +1,5 @@
-"""Where the service's configuration lives: files, or Consul. One protocol: load, watch, put, acknowledge, history."""
+"""Where the service's configuration lives: files, Consul, or AIGES's finder. One protocol: load, watch, put,
+acknowledge, history."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from loader.center.protocol import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from loader.consul_link import ConsulAccess
 
 __all__ = [
@@ -29,8 +32,11 @@ __all__ = [
 ]
 
 
-def open_center(url: str, access: ConsulAccess) -> Center:
-    """The center at an URL: `file:PATH`, `aiges:PATH#SERVICE`, `consul://HOST:PORT/PREFIX`. Raises: BadConfigError."""
+def open_center(url: str, access: ConsulAccess, cache: Path | None = None) -> Center:
+    """The center at an URL: `file:PATH`, `aiges:PATH#SERVICE`, `consul://HOST:PORT/PREFIX`, `finder:http://…`.
+
+    A folder `cache` keeps what a finder's companion said. Raises: BadConfigError.
+    """
     if url.startswith("file:"):
         from loader.center.file import FileCenter
 
@@ -39,6 +45,10 @@ def open_center(url: str, access: ConsulAccess) -> Center:
         from loader.center.aiges import AigesCenter
 
         return AigesCenter(url)
+    if url.startswith("finder:"):
+        from loader.center.finder import FinderCenter
+
+        return FinderCenter(url, cache)
     from loader.center.consul import ConsulCenter
 
     return ConsulCenter(url, access)

@@ -5,24 +5,19 @@ Knows that it is converted; refuses to know how.
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.center.file import FileCenter
 from loader.center.protocol import Document, Revision
-from loader.compat.aiges_toml.convert import UNKNOWN, convert
-from loader.compat.aiges_toml.keys import UNSUPPORTED
+from loader.compat.aiges_toml.convert import convert
 from loader.compat.aiges_toml.place import Place, read_text
+from loader.compat.aiges_toml.tell import Teller
 from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from loader.compat.aiges_toml.convert import Note
-
-logger = logging.getLogger(__name__)
 
 PREFIX = "aiges:"
 
@@ -36,7 +31,7 @@ class AigesCenter(FileCenter):
         super().__init__(f"file:{path}")
         self.url = url
         self._place = Place(self._folder, Path.cwd(), os.environ)
-        self._told: set[Note] = set()
+        self._teller = Teller()
 
     def origin_of(self, name: str) -> str:
         """The file; lines are those of what `loader import-aiges` writes."""
@@ -56,15 +51,5 @@ class AigesCenter(FileCenter):
 
     def _load(self) -> Revision:
         found = convert(read_text(self._path), str(self._path), self._service, self._place)
-        self._tell(found.notes)
+        self._teller.tell(found.notes)
         return Revision((Document(self._root, found.text),))
-
-    def _tell(self, notes: Sequence[Note]) -> None:
-        """Each once, however often the file is read."""
-        for note in notes:
-            if note not in self._told:
-                self._told.add(note)
-                level = logging.WARNING if note.kind in (UNKNOWN, UNSUPPORTED) else logging.INFO
-                logger.log(
-                    level, "aiges.toml", extra={"key": note.key, "is": note.kind, "because": note.text}
-                )

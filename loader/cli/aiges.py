@@ -1,6 +1,7 @@
 """`loader aiges -m 0 -c aiges.toml -s NAME`: AIGES's own command line. Serves as `loader --config` does.
 
-Reads the flags as Go does (`-m 0`, `-m=0`, `--m=0`); refuses to know what the file says.
+Reads the flags as Go does (`-m 0`, `-m=0`, `--m=0`), and makes the URL of the configuration of them; refuses to know
+what the file says.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ NATIVE_MODE, CENTER_MODE = "0", "1"
 DEFAULT_FILE = "aiges.toml"
 SWITCHES = frozenset({"v", "init", "mnist", "h", "help"})
 USED = frozenset({"m", "c", "s"})
-CENTER_FLAGS = frozenset({"dc", "p", "g", "u", "plugin", "polaris-prefix"})
+FINDER_FLAGS = {
+    "p": "project",
+    "g": "group",
+    "s": "service",
+    "u": "URL of the companion",
+}  # all needed in mode 1
+IGNORED_FLAGS = frozenset({"dc", "plugin", "polaris-prefix"})
+VERSION = "AIGES_WRAPPER_VERSION"
 BOOLEANS = frozenset({"true", "false"})
 NEW_FILE = """# A service for `loader aiges -m 0 -c aiges.toml -s svcName`.
 [svcName]
@@ -59,14 +67,14 @@ def parse_flags(words: list[str]) -> Flags:
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("-") or not name:
             raise typer.BadParameter(f"{word}: is no flag: write -m 0 -c aiges.toml -s NAME")
-        if name not in SWITCHES | USED | CENTER_FLAGS and not name.startswith("bvt"):
+        if name not in SWITCHES | USED | IGNORED_FLAGS | FINDER_FLAGS.keys() and not name.startswith("bvt"):
             raise typer.BadParameter(f"-{name}: there is no such flag: write -m 0 -c aiges.toml -s NAME")
         if not equals and name not in SWITCHES:
             value = _value_of(name, waiting)
-        if name in USED or name in SWITCHES:
-            flags.values[name] = value
-        else:
+        if name in IGNORED_FLAGS or name.startswith("bvt"):
             flags.ignored.append(name)
+        else:
+            flags.values[name] = value
     return flags
 
 
@@ -86,9 +94,10 @@ def aiges(
 ) -> None:
     """Serve from an aiges.toml, by the command line of AIGES: `loader aiges -m 0 -c aiges.toml -s NAME`.
 
-    -m 0 is the only mode: 1, a config center, comes later. -c is the file, aiges.toml if not given; -s its section of
-    the service. -init writes an aiges.toml and ends; -v prints the version. -p, -g, -u, -dc, -plugin,
-    -polaris-prefix and the -bvt flags are accepted and ignored.
+    -m 0 reads a file: -c names it, aiges.toml if not given, and -s its section of the service. -m 1 reads it from
+    the finder whose companion is -u: file -c of project -p, group -g, service -s and version AIGES_WRAPPER_VERSION;
+    with `finder = 1` in the file this node is registered there. -init writes an aiges.toml and ends; -v prints the
+    version. -dc, -plugin, -polaris-prefix and the -bvt flags are accepted and ignored; in mode 0 -p, -g, -u, too.
 
     AIGES_PLUGIN_MODE (c or python) says whether libwrapper.so (by LD_LIBRARY_PATH) or wrapper.py (by PYTHONPATH) is
     served; both are also looked for in the current folder. AIGES_ENV_NUMA and AIGES_WRAPPER_VERSION count. A changed
@@ -108,26 +117,47 @@ def aiges(
     if "init" in given.values:
         _write_new(file)
         return
-    _check_mode(given)
-    if "c" not in given.values:
-        _write_new(file)
+    location = location_of(given, file)
     _tell_ignored(given)
     _bind_to_node(os.environ.get("AIGES_ENV_NUMA", ""))
     from loader.app import Settings, serve
 
-    raise typer.Exit(serve(Settings(f"aiges:{file.absolute()}#{given.values.get('s', '')}")))
+    raise typer.Exit(serve(Settings(location)))
 
 
-def _check_mode(flags: Flags) -> None:
+def location_of(flags: Flags, file: Path) -> str:
+    """The URL of the configuration. Raises: BadParameter."""
     if "mnist" in flags.values:
         raise typer.BadParameter(
             "-mnist: nothing is downloaded here: begin with loader init --template aiges NAME"
         )
     mode = flags.values.get("m", "")
     if mode == CENTER_MODE:
-        raise typer.BadParameter("-m 1: a config center comes later: write -m 0 and give the file with -c")
+        return _finder_url(flags)
     if mode != NATIVE_MODE:
-        raise typer.BadParameter(f"-m {mode}: write -m 0")
+        raise typer.BadParameter(f"-m {mode}: write -m 0, or -m 1 for a finder")
+    if "c" not in flags.values:
+        _write_new(file)
+    flags.ignored += [name for name in FINDER_FLAGS if name in flags.values and name != "s"]
+    return f"aiges:{file.absolute()}#{flags.values.get('s', '')}"
+
+
+def _finder_url(flags: Flags) -> str:
+    from loader.compat.finder.location import NO_VERSION, FinderLocation
+    from loader.errors import BadConfigError
+
+    missing = [f"-{name} ({what})" for name, what in FINDER_FLAGS.items() if not flags.values.get(name)]
+    if missing:
+        raise typer.BadParameter(f"-m 1: give {', '.join(missing)}")
+    project, group, service, companion = (flags.values[name] for name in FINDER_FLAGS)
+    companion = companion if "://" in companion else f"http://{companion}"
+    version = os.environ.get(VERSION) or NO_VERSION
+    file = flags.values.get("c") or DEFAULT_FILE
+    url = FinderLocation(companion.rstrip("/"), project, group, service, version, file).url
+    try:
+        return FinderLocation.parse(url).url
+    except BadConfigError as error:
+        raise typer.BadParameter(f"-m 1: {error.message}") from None
 
 
 def _write_new(file: Path) -> None:
@@ -146,7 +176,7 @@ def _write_new(file: Path) -> None:
 def _tell_ignored(flags: Flags) -> None:
     if flags.ignored:
         names = ", ".join(f"-{name}" for name in dict.fromkeys(flags.ignored))
-        typer.echo(f"{names}: accepted, and without meaning in mode 0", err=True)
+        typer.echo(f"{names}: accepted, and without meaning here", err=True)
 
 
 def _bind_to_node(said: str) -> None:

@@ -37,7 +37,11 @@ class Exit(IntEnum):
 
 CenterUrl = Annotated[
     str,
-    typer.Option("--center", metavar="URL", help="Config center: consul://HOST:PORT/PREFIX or file:PATH."),
+    typer.Option(
+        "--center",
+        metavar="URL",
+        help="Config center: consul://HOST:PORT/PREFIX, file:PATH or finder:http://….",
+    ),
 ]
 ConfigFile = Annotated[
     str,

@@ -22,7 +22,10 @@ class Form(StrEnum):
 
 
 def resolve(
-    url: Annotated[str, typer.Argument(metavar="URL", help="consul://HOST:PORT/SERVICE or file:DIRECTORY.")],
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="consul://HOST:PORT/SERVICE, file:DIRECTORY or finder:http://…."),
+    ],
     engine: Annotated[
         str, typer.Argument(metavar="[ENGINE]", help="Name of an engine; any without it.")
     ] = "",
@@ -52,7 +55,10 @@ def resolve(
     from loader.errors import LoaderError
 
     if not is_registry(url):
-        raise typer.BadParameter(f"{url}: is no registry: write consul://HOST:PORT/SERVICE or file:DIRECTORY")
+        raise typer.BadParameter(
+            f"{url}: is no registry: write consul://HOST:PORT/SERVICE, file:DIRECTORY or "
+            "finder:http://COMPANION:6868/PROJECT/GROUP/SERVICE"
+        )
     target = Target(engine, version, pairs("--selector", selector), pairs("--label", label))
     try:
         entries = asyncio.run(listed(url, token))

@@ -30,7 +30,7 @@ FIRST_ANSWER_S = 10.0  # a call waits for the registry's first answer
 NO_NODE_S = 2.0  # and, when that is known, for a node that serves what it asks for
 AGAIN_S = 1.0
 END_S = 5.0
-SCHEMES = ("file:", "consul://", "consul+https://")
+SCHEMES = ("file:", "consul://", "consul+https://", "finder:")
 
 
 def is_registry(address: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loader.compat.finder.location import FinderLocation
 from loader.config.document import Document, parse_document
 from loader.config.plan import node_keys
 from loader.consul_link import ConsulAccess, ConsulLocation
@@ -20,7 +21,7 @@ from loader.errors import BadConfigError
 if TYPE_CHECKING:
     from loader.config.document import Value
 
-URL = re.compile(r"^(consul|consul\+https|file|aiges):")
+URL = re.compile(r"^(consul|consul\+https|file|aiges|finder):")
 ACCESS = ("center_token", "center_ca", "center_certificate", "center_key")
 
 
@@ -58,7 +59,7 @@ def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
     if not URL.match(center):
         raise BadConfigError(
             f"{document.place_of(('center',))}: center: {center} is no center: "
-            "write consul://HOST:PORT/PREFIX or file:PATH"
+            "write consul://HOST:PORT/PREFIX, file:PATH or finder:http://COMPANION:6868/PROJECT/GROUP/SERVICE"
         )
     try:
         _check_url(center)
@@ -89,6 +90,8 @@ def _with_center(document: Document, folder: Path, token: str) -> Bootstrap:
 def _check_url(url: str) -> None:
     if url.startswith("consul"):
         ConsulLocation.parse(url)
+    if url.startswith("finder:"):
+        FinderLocation.parse(url)
 
 
 def _text(document: Document, key: str, value: Value) -> str:

@@ -294,7 +294,7 @@ class ServiceConfig(Section):
     )
     registry: str = replace(
         "",
-        "Where the node is announced: consul://… or file:…. Empty: the center's, if Consul.",
+        "Where the node is announced: consul://…, file:… or finder:…. Empty: the center's, if Consul.",
         is_of_node=True,
     )
     cache: str = replace(

@@ -186,11 +186,21 @@ class _Conversion:
         page.key(0, "grpc", quoted(grpc), comments)
         http, comments = self._http()
         page.key(0, "http", quoted(http), comments)
+        self._write_registry()
         megabytes, comments = self._number(self._service, "maxreceive", None, 1, MOST_MEGABYTES)
         if megabytes is not None:
             page.section(0, "limits")
             comments = [f"[{self._service}].maxreceive, in bytes", *comments]
             page.key(1, "message_bytes", scalar(megabytes << 20), comments)
+
+    def _write_registry(self) -> None:
+        if not self._place.finder:
+            return  # keys.py says where else a node can be announced
+        is_on, comments = self._flag(self._service, "finder", False)
+        if is_on:
+            self._page.key(
+                0, "registry", quoted(self._place.finder), [f"[{self._service}].finder", *comments]
+            )
 
     @property
     def _name(self) -> str:

@@ -12,7 +12,7 @@ WHOLE: Final = "*"  # every key of the section
 UNSUPPORTED: Final = "not supported"
 IGNORED: Final = "ignored"
 
-_NO_FINDER = "found through Consul or a directory here: key `registry`"
+_NO_FINDER = "counts with -m 1 only; else the key `registry` says where the node is announced"
 _NO_BALANCER = "load is announced in the registry, and clients balance: key `registry`"
 _TUNING = "needs no setting here"
 _METRICS = "metrics are served by the HTTP port at /metrics"

@@ -11,7 +11,7 @@ import socket
 import struct
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Place:
     folder: Path  # of aiges.toml
     current: Path
     environment: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)  # of a config center: they come before those here
+    finder: str = ""  # the URL of the finder that the file is from; empty: none
 
     @property
     def is_python(self) -> bool:
@@ -55,6 +57,8 @@ class Place:
 
     def text_of(self, name: str) -> str | None:
         """A file that the configuration names; None where there is none. Raises: BadConfigError."""
+        if name in self.files:
+            return self.files[name]
         for folder in (self.current, self.folder):
             if (folder / name).is_file():
                 return read_text(folder / name)

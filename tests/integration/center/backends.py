@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consul_agent import ConsulAgent
+from finder_console import Console, framed
 
 from loader.center import Center, open_center
 from loader.consul_link import ConsulAccess
@@ -34,6 +35,20 @@ def file_backend(folder: Path) -> Backend:
         write,
         lambda name: (folder / name).unlink(),
         lambda name: [None, (folder / name).write_bytes(b"\xff")][0],
+    )
+
+
+def finder_backend(console: Console) -> Backend:
+    """A finder has one document of ours, and nobody puts it from here."""
+
+    def path(name: str) -> str:
+        return f"{console.config_path}/{name}"
+
+    return Backend(
+        lambda: open_center(f"{console.url}#service.yaml", ConsulAccess()),
+        lambda name, text: console.push(text, file=name),
+        lambda name: console.remove(path(name)),
+        lambda name: console.put(path(name), framed("", b"\xff")),
     )
 
 

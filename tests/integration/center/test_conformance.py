@@ -74,25 +74,25 @@ def test_documents_are_loaded_with_the_root_first(backend: Backend) -> None:
     check(backend, scenario)
 
 
-def test_a_revision_is_what_its_documents_say(backend: Backend) -> None:
+def test_a_revision_is_what_its_documents_say(any_backend: Backend) -> None:
     """The name of a revision is of its content: the same in every backend and for every reader."""
-    backend.write(ROOT, "grpc: 127.0.0.1:0\n# é\n")
+    any_backend.write(ROOT, "grpc: 127.0.0.1:0\n# é\n")
 
     async def scenario(center: Center) -> None:
         expected = Revision((Document(ROOT, "grpc: 127.0.0.1:0\n# é\n"),))
         assert (await center.load()) == expected
 
-    check(backend, scenario)
+    check(any_backend, scenario)
 
 
-def test_an_empty_center_says_what_it_misses(backend: Backend) -> None:
+def test_an_empty_center_says_what_it_misses(any_backend: Backend) -> None:
     """The error names the root's full name."""
 
     async def scenario(center: Center) -> None:
         with pytest.raises(BadConfigError, match=r"has no .*service\.yaml"):
             await center.load()
 
-    check(backend, scenario)
+    check(any_backend, scenario)
 
 
 def test_what_is_not_text_is_refused_with_its_name(backend: Backend) -> None:
@@ -139,36 +139,36 @@ def test_a_new_and_a_deleted_document_are_told(backend: Backend) -> None:
     check(backend, scenario)
 
 
-def test_a_change_before_the_watch_is_told(backend: Backend) -> None:
+def test_a_change_before_the_watch_is_told(any_backend: Backend) -> None:
     """Nothing falls between load() and watch()."""
-    backend.write(ROOT, "a")
+    any_backend.write(ROOT, "a")
 
     async def scenario(center: Center) -> None:
         known = (await center.load()).name
-        backend.write(ROOT, "b")
+        any_backend.write(ROOT, "b")
         async with contextlib.aclosing(center.watch(known)) as news:
             assert texts(await anext(news)) == {ROOT: "b"}
 
-    check(backend, scenario)
+    check(any_backend, scenario)
 
 
-def test_watch_tells_every_change_in_its_order(backend: Backend) -> None:
+def test_watch_tells_every_change_in_its_order(any_backend: Backend) -> None:
     """One after the other, each once, when each is waited for."""
-    backend.write(ROOT, "0")
+    any_backend.write(ROOT, "0")
 
     async def scenario(center: Center) -> None:
         known = (await center.load()).name
         async with contextlib.aclosing(center.watch(known)) as news:
             for number in range(1, 6):
-                backend.write(ROOT, str(number))
+                any_backend.write(ROOT, str(number))
                 assert texts(await anext(news)) == {ROOT: str(number)}
 
-    check(backend, scenario)
+    check(any_backend, scenario)
 
 
-def test_every_watcher_ends_with_the_last_of_many_changes(backend: Backend) -> None:
+def test_every_watcher_ends_with_the_last_of_many_changes(any_backend: Backend) -> None:
     """Changes may be coalesced; the last one may not."""
-    backend.write(ROOT, "0")
+    any_backend.write(ROOT, "0")
 
     async def last(center: Center, known: str) -> None:
         async with contextlib.aclosing(center.watch(known)) as news:
@@ -178,13 +178,13 @@ def test_every_watcher_ends_with_the_last_of_many_changes(backend: Backend) -> N
 
     async def scenario(center: Center) -> None:
         known = (await center.load()).name
-        async with opened(backend) as second, asyncio.TaskGroup() as group:
+        async with opened(any_backend) as second, asyncio.TaskGroup() as group:
             group.create_task(last(center, known))
             group.create_task(last(second, known))
             for number in range(1, 101):
-                await asyncio.to_thread(backend.write, ROOT, str(number))
+                await asyncio.to_thread(any_backend.write, ROOT, str(number))
 
-    check(backend, scenario)
+    check(any_backend, scenario)
 
 
 def test_trouble_with_the_documents_is_told_once_and_then_the_cure(backend: Backend) -> None:
@@ -205,6 +205,24 @@ def test_trouble_with_the_documents_is_told_once_and_then_the_cure(backend: Back
             assert texts(await waiting) == {ROOT: "a", "other.yaml": "b"}
 
     check(backend, scenario)
+
+
+def test_a_root_that_goes_and_comes_is_told_once_each(any_backend: Backend) -> None:
+    """What is not text, too; the same text is news after it."""
+    any_backend.write(ROOT, "a")
+
+    async def scenario(center: Center) -> None:
+        known = (await center.load()).name
+        async with contextlib.aclosing(center.watch(known)) as news:
+            for trouble in (any_backend.remove, any_backend.spoil):
+                waiting = asyncio.ensure_future(anext(news))
+                await asyncio.to_thread(trouble, ROOT)
+                assert isinstance(await waiting, BadConfigError)
+                waiting = asyncio.ensure_future(anext(news))
+                await asyncio.to_thread(any_backend.write, ROOT, "a")
+                assert texts(await waiting) == {ROOT: "a"}
+
+    check(any_backend, scenario)
 
 
 # ---- put

@@ -11,17 +11,33 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "center"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "app"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "finder"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from consul_agent import ConsulAgent
+from finder_console import console_of
 from following import Scene
-from registry_backends import Backend, consul_backend, file_backend
+from registry_backends import Backend, consul_backend, file_backend, finder_backend
 from running import Running
 
 
+@pytest.fixture(params=["file", "consul", "finder"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Iterator[Backend]:
+    """Every backend, empty. A further one is added here."""
+    if request.param == "finder":
+        with console_of(request.getfixturevalue("shared_zookeeper"), prefix) as console:
+            yield finder_backend(console)
+    else:
+        yield _leased(request, tmp_path, prefix)
+
+
 @pytest.fixture(params=["file", "consul"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Backend:
-    """Every backend, empty. A third one is added here."""
+def leased(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Backend:
+    """Those where `beat` keeps a node; ZooKeeper knows the process itself."""
+    return _leased(request, tmp_path, prefix)
+
+
+def _leased(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Backend:
     if request.param == "file":
         return file_backend(tmp_path / "registry")
     return consul_backend(request.getfixturevalue("shared_consul"), prefix)

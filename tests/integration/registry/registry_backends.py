@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consul_agent import ConsulAgent
+from finder_console import Console
 
 from loader.consul_link import ConsulAccess
 from loader.registry import NodeEntry, Registry
 from loader.registry.consul import ConsulRegistry
 from loader.registry.file import FileRegistry
+from loader.registry.finder import FinderRegistry
 
 TTL_S = 1.0
 
@@ -52,6 +54,27 @@ def consul_backend(agent: ConsulAgent, service: str) -> Backend:
         lambda: ConsulRegistry(agent.url(f"services/{service}"), ConsulAccess(), ttl_s=TTL_S),
         lambda: ConsulRegistry(agent.url(f"services/{service}-other"), ConsulAccess(), ttl_s=TTL_S),
         lambda node: agent.call("PUT", f"/agent/service/deregister/{service}-{node}"),
+        litter,
+    )
+
+
+def finder_backend(console: Console) -> Backend:
+    folder = console.provider_path.removesuffix("/provider")
+
+    def forget(node: str) -> None:
+        for kind in ("loader", "provider"):
+            for name in console.names(f"{folder}/{kind}"):
+                console.remove(f"{folder}/{kind}/{name}")
+
+    def litter() -> None:
+        console.put(f"{folder}/provider/192.0.2.9:1", b"")  # a server of AIGES
+        console.put(f"{folder}/loader/half", b'{"node": "')
+        console.put(f"{folder}/loader/other", b'{"engines": 3}')
+
+    return Backend(
+        lambda: FinderRegistry(console.url),
+        lambda: FinderRegistry(console.url.replace(console.service, f"{console.service}-other")),
+        forget,
         litter,
     )
 

@@ -154,7 +154,7 @@ def test_a_node_that_starts_again_replaces_itself(backend: Backend) -> None:
     check(scenario)
 
 
-def test_a_dead_node_expires_and_a_living_one_does_not(backend: Backend) -> None:
+def test_a_dead_node_expires_and_a_living_one_does_not(leased: Backend) -> None:
     """Who beats stays for several leases; who does not is gone after one."""
 
     async def beat(registry: Registry) -> None:
@@ -164,7 +164,7 @@ def test_a_dead_node_expires_and_a_living_one_does_not(backend: Backend) -> None
 
     async def scenario() -> None:
         async with contextlib.AsyncExitStack() as stack:
-            living, dead, reader = [await stack.enter_async_context(opened(backend.open)) for _ in range(3)]
+            living, dead, reader = [await stack.enter_async_context(opened(leased.open)) for _ in range(3)]
             news = await stack.enter_async_context(contextlib.aclosing(reader.watch()))
             await living.announce(entry("living"))
             await dead.announce(entry("dead"))

@@ -10,7 +10,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.cli.aiges import parse_flags, processors_in
+from loader.cli.aiges import location_of, parse_flags, processors_in
 from loader.compat.aiges_toml.convert import Converted, convert, text_of
 from loader.compat.aiges_toml.keys import reason
 from loader.compat.aiges_toml.place import Place
@@ -215,9 +215,29 @@ def test_flags_are_read_as_go_reads_them() -> None:
     flags = parse_flags(
         ["-m", "0", "--c=a.toml", "-s=x", "-p", "AIpaas", "-bvtProject", "y", "-u", "http://x"]
     )
-    assert flags.values == {"m": "0", "c": "a.toml", "s": "x"}
-    assert flags.ignored == ["p", "bvtProject", "u"]
+    assert flags.values == {"m": "0", "c": "a.toml", "s": "x", "p": "AIpaas", "u": "http://x"}
+    assert flags.ignored == ["bvtProject"]
     for wrong in (["x"], ["-nope"], ["-c"]):
         with pytest.raises(typer.BadParameter):
             parse_flags(wrong)
     assert processors_in("0-2,8\n") == {0, 1, 2, 8}
+
+
+def test_mode_0_is_a_file_and_mode_1_a_finder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no meaning is told; what is missing is named."""
+    native = parse_flags(["-m", "0", "-c", "/x/a.toml", "-s", "ocr", "-p", "prj", "-u", "http://c:1"])
+    assert location_of(native, Path("/x/a.toml")) == "aiges:/x/a.toml#ocr"
+    assert native.ignored == ["p", "u"]
+    words = ["-m", "1", "-p", "prj", "-g", "hu", "-s", "ocr", "-u", "c:6868"]
+    monkeypatch.delenv("AIGES_WRAPPER_VERSION", raising=False)
+    assert location_of(parse_flags(words), Path()) == "finder:http://c:6868/prj/hu/ocr/def#aiges.toml"
+    monkeypatch.setenv("AIGES_WRAPPER_VERSION", "3.2")
+    found = location_of(parse_flags([*words, "-c", "x.toml"]), Path("x.toml"))
+    assert found == "finder:http://c:6868/prj/hu/ocr/3.2#x.toml"
+    for wrong, expected in (
+        (["-m", "1", "-s", "ocr"], r"give -p \(project\), -g \(group\), -u \(URL of the companion\)"),
+        ([*words, "-u", "http://c:1/more/of/it"], "write finder:http://COMPANION"),
+        (["-m", "2"], "write -m 0, or -m 1"),
+    ):
+        with pytest.raises(typer.BadParameter, match=expected):
+            location_of(parse_flags(wrong), Path())
