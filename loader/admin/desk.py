@@ -1,6 +1,6 @@
-"""Takes the data plane's events: administration is answered, log lines are logged, the rest is the supervisor's.
+"""Takes the data plane's events: administration is answered, log lines, meters and traces are logged.
 
-Refuses to know what any of it means for the loader as a whole.
+The rest is the supervisor's. Refuses to know what any of it means for the loader as a whole.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Desk:
             self._drained()
         elif kind == "log":
             _log_engine(event)
+        elif kind in ("meter", "trace"):
+            _log_note(kind, event)
         else:
             self._of_instance(event)
 
@@ -103,6 +105,12 @@ class Desk:
         logger.error("admin call failed", extra={"method": method}, exc_info=error)
         defect: DefectError = InternalError(f"{method}: {error!r}: please report this")
         self._core.answer_admin(call, None, (defect.code, defect.message))
+
+
+def _log_note(kind: str, event: Mapping[str, Any]) -> None:
+    """What a wrapper metered or traced of a session."""
+    fields = {key: value for key, value in event.items() if key != "kind"}
+    logging.getLogger(f"loader.engine.{kind}").info(kind, extra=fields)
 
 
 def _log_engine(event: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ class AigesEngine(Wrapper):
         self._reads_by_default = reads_by_default(self.author)
 
     def fini(self) -> None:
-        """Runs its wrapperFini; what that raises is logged."""
+        """Runs its wrapperFini. Raises: Error for what that raises, which is logged."""
         self.author.call("wrapperFini", constants.INIT_FAILED, {}, _log)
 
     def exec_once(self, request: Request) -> object:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xsf_protos as xsf
 from running import Running, command, until
+from xsf_client import END, ServiceError, Xsf, payload
 
 from loader import Item
 from loader.client import Client
@@ -169,6 +172,41 @@ def test_a_crash_and_a_hang_cost_one_call_each(client: Client, served: Running) 
         assert isinstance(failure(client, "frail", what), kind)
         until(lambda: served.instance("frail").state == "ready", "the replacement is ready")
         assert report(client, "frail", "config") == "a.b=1.5;"
+
+
+def test_a_hang_is_told_to_clients_of_aiges(served: Running, client: Client) -> None:
+    """10102 with END when the call has hung, long before their waitTime; the slot is back and the next is served."""
+    stock = Xsf(served.ready["grpc"], timeout_ms=15_000)
+    try:
+        until(lambda: served.instance("frail").state == "ready", "ready")
+        began = time.monotonic()
+        with pytest.raises(ServiceError, match=r"^10102: ") as caught:
+            stock.once("frail", [payload("in", b"x")], params={"do": "hang"})
+        assert caught.value.output.status == END
+        assert time.monotonic() - began < 14
+        until(lambda: served.instance("frail").state == "ready", "the replacement is ready")
+        assert stock.once("frail", [payload("in", b"x")]).code == 0
+    finally:
+        stock.close()
+
+
+def test_fini_comes_once_and_last(libraries: Path, tmp_path: Path) -> None:
+    """When the loader ends, every session that was still open has been destroyed before."""
+    told = tmp_path / "fini"
+    config = f"""
+drain_timeout_s: 0.1
+engines:
+  read: {{wrapper: {libraries}/scripted.so, slots: 4, config: {{fini_file: {told}}}}}
+"""
+    with Running(tmp_path, config) as running:
+        stock = Xsf(running.ready["grpc"])
+        for _ in range(3):
+            session = stock.echoed(stock.create("read", params={"do": "echo"}))
+            body = xsf.LoaderInput(sync_id=1, pl=[payload("in", b"x", status="1")])
+            texts = stock.call("AIIn", session, body).texts
+            assert texts or stock.call("AIOut", session, waitTime="10000").texts == ["x"]
+        stock.close()
+    assert told.read_text() == "created 3 destroyed 3\n"
 
 
 def test_a_failed_init_says_why(served: Running) -> None:

@@ -161,6 +161,46 @@ def test_an_engines_own_error_travels_with_its_code(client: Xsf) -> None:
         client.once("stage", [payload("in", b"x")], params={"mode": "raise"})
 
 
+def test_a_session_aborted_while_its_package_is_written(service: Running, client: Xsf) -> None:
+    """AIExcp does not wait for the engine; the slot comes back when the engine's function returns, not before."""
+    session = client.echoed(client.create("stage", params={"mode": "wait", "name": "abort"}))
+    assert client.call("AIIn", session, package(1, b"x"), waitTime="60000").summary == (0, BEGIN, [])
+    assert client.send("AIExcp", session).summary == (0, BEGIN, [])
+    assert client.send("AIOut", session).output.code == 10101
+    assert service.instance("stage").slots_used == 1
+    client.once("stage", [payload("in", b"open")], params={"mode": "open", "name": "abort"})
+    until(lambda: service.instance("stage").slots_used == 0, "the slot is back")
+
+
+def test_ten_times_more_sessions_than_there_is_room_for(service: Running, client: Xsf) -> None:
+    """All at once: those without a slot are told 10110, the others work to their end, then all is free."""
+    body = xsf.LoaderInput(serviceId="stage", state=STREAM_STATE)
+    calls = [client.begin("AIIn", None, body, SeqNo="1", waitTime="10000") for _ in range(80)]
+    answers = [client.answer_of("AIIn", call) for call in calls]
+    codes = sorted((one.output.code, one.response.code) for one in answers)
+    assert codes == [(0, 0)] * 8 + [(10110, 10110)] * 72
+    for answer in answers:
+        if answer.output.code == 0:
+            session = client.echoed(answer)
+            texts = client.call("AIIn", session, package(1, b"x", END)).texts
+            while client.transcript[-1][2] != END:
+                texts += client.call("AIOut", session).texts
+            assert texts == ["X"]
+    until(lambda: service.instance("stage").slots_used == 0, "every slot is back")
+
+
+def test_ten_times_more_calls_than_there_is_room_for(service: Running, client: Xsf) -> None:
+    """Each is answered, with its result or 10110."""
+    body = once_body("one", payload("in", b"x"))
+    calls = [client.begin("AIIn", None, body, SeqNo="1", waitTime="10000") for _ in range(100)]
+    answers = [client.answer_of("AIIn", call) for call in calls]
+    served = [one for one in answers if one.output.code == 0]
+    assert served
+    assert all(one.texts == ["x"] for one in served)
+    assert {one.output.code for one in answers} <= {0, 10110}
+    assert client.once("one", [payload("in", b"x")]).code == 0
+
+
 def test_an_engine_that_dies_is_one_error(client: Xsf) -> None:
     """10109, once, for a one-shot call and for a session; the next is served by the next process."""
 

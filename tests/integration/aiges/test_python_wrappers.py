@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,8 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     engines = {name: {"wrapper": str(WRAPPERS / f"{name}.py"), "slots": 8} for name in NAMES}
     engines["e3_sdk"] |= {"config": {"log_level": "debug", "rate": 16000, "ratio": 2.5, "is_on": True}}
     engines["v1_functions"] |= {"environment": {"DESTROYED": str(folder / "destroyed")}}
+    engines["habits"] = {"wrapper": str(WRAPPERS / "habits"), "slots": 8}
+    engines["e3_sdk"] |= {"restart": {"backoff_s": 0.01}}
     engines["traps_async"] = engines["traps"] | {"config": {"aiges": {"async_mode": True}}}
     engines["held"] = engines["e3_sdk"] | {"config": {"aiges": {"real_time_result": False}}}
     with Running(folder, json.dumps({"engines": engines})) as running:
@@ -212,6 +215,27 @@ def test_results_that_are_read(client: Client, params: dict[str, str]) -> None:
         assert pairs_of(list(results)) == [("boxes", "b", "end")]
 
 
+def test_habits_of_authors(client: Client) -> None:
+    """Modules and files beside the wrapper, names out of a star, class decorators, the class asked for an error."""
+    [result] = once(client, "habits", {"in": "x"}, a="b")
+    assert json.loads(str(result["out"])) == ["forty-two", "forty-two", ["a", "sid"]]
+    assert failure_of(client, "habits", {"in": "x"}, **{"raise": "1"}) == (10909, "no answer;code=100")
+
+
+def test_a_read_that_raises(client: Client) -> None:
+    """10908, and the next session is served."""
+
+    def read(text: str) -> list[tuple[str, object, str]]:
+        with client.session("habits", timeout_s=LIMIT_S) as session:
+            session.write({"in": text})
+            return pairs_of(list(session))
+
+    with pytest.raises(errors.LoaderError) as raised:
+        read("raise")
+    assert (raised.value.engine_code, raised.value.engine_message) == (10908, "OSError: cannot read;code=-1")
+    assert read("next") == [("out", "next", "end")]
+
+
 def test_a_class_of_the_first_generation(client: Client) -> None:
     """Six arguments, respData to fill, nodes by subscript; keys that repeat; an error."""
     [result] = once(client, "e0_class", {"in": "x"})
@@ -249,6 +273,15 @@ def test_what_wrappers_return(client: Client, do: str, expected: list[tuple[str,
     assert pairs_of(once(client, "traps", {"in": "x"}, do=do)) == expected
 
 
+def test_meters_and_traces_are_told(loader: Running, client: Client) -> None:
+    """callback_metric and callback_trace: a line of the log each."""
+    once(client, "traps", {"in": "x"}, do="meter")
+    until(lambda: loader.log_lines("trace"), "the trace")
+    [*_, meter], [*_, trace] = loader.log_lines("meter"), loader.log_lines("trace")
+    assert (meter["unit"], meter["amount"]) == ("seconds", 2)
+    assert (trace["key"], trace["value"]) == ("k", "v")
+
+
 def test_binary_results(client: Client) -> None:
     """Bytes are not text: audio stays as it is, a kind that is none of the four is bytes."""
     [result] = once(client, "traps", {"in": "x"}, do="binary")
@@ -283,6 +316,11 @@ def test_async_mode_takes_exactly_the_first_callback(client: Client) -> None:
     assert pairs_of(once(client, "traps_async", {"in": "x"}, do="fine")) == [("out", "first", "once")]
     assert failure_of(client, "traps_async", {"in": "x"}, do="async_error") == (10910, "no result;code=100")
     assert failure_of(client, "traps_async", {"in": "x"}, do="refuse") == (10909, "no result;code=100")
+    raised = failure_of(client, "traps_async", {"in": "x"}, do="async_raises")
+    assert raised == (10909, "RuntimeError: cannot;code=-1")
+    # What is called back before the call is refused is not a second answer.
+    assert failure_of(client, "traps_async", {"in": "x"}, do="answer_and_refuse")[0] in (10909, 10910)
+    assert pairs_of(once(client, "traps_async", {"in": "x"}, do="fine")) == [("out", "first", "once")]
 
 
 def test_a_callback_before_the_asynchronous_call_returns(client: Client) -> None:
@@ -367,6 +405,22 @@ def test_a_client_of_aiges_streams(stock: Xsf, engine: str, key: str) -> None:
     came = stock.stream(engine, [Source(key, [b"a", b"b", b"c"])], params={"by": "sid"})
     assert came[-1].meta.attribute["status"] == "2"
     assert len(came) == (9 if engine == "e2_mixed" else 3)
+
+
+def test_a_killed_process_is_one_error(stock: Xsf, loader: Running) -> None:
+    """kill -9 while a client of AIGES has a session: 10109, then the next process serves."""
+    session = stock.echoed(stock.create("e3_sdk"))
+    os.kill(loader.instance("e3_sdk").pid, signal.SIGKILL)
+
+    def is_told() -> bool:
+        code = stock.send("AIOut", session, waitTime="200").output.code
+        assert code in (0, 10109)
+        return bool(code == 10109)
+
+    until(is_told, "the session's end")
+    assert stock.send("AIOut", session).output.code == 10101
+    until(lambda: loader.instance("e3_sdk").state == "ready", "the next process")
+    assert stock.once("e3_sdk", [payload("input", b"hi")]).code == 0
 
 
 def test_describe_tells_how_it_was_bound(client: Client) -> None:

@@ -91,6 +91,24 @@ def test_an_init_that_fails_says_why(source: str, error: str) -> None:
     assert (raised.value.code, raised.value.message) == (10901, error)
 
 
+def test_functions_whose_failure_nobody_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+    """What wrapperFini raises does not end the process; what wrapperLoadRes raises is told with its code."""
+    made = engine("""
+        class Wrapper:
+            def wrapperOnceExec(self, params, reqData): ...
+            def wrapperFini(self): raise OSError("cannot end")
+            def wrapperLoadRes(self, reqData, resId): raise OSError("cannot load")
+            def wrapperUnloadRes(self, resId): ...
+    """)
+    made.init(Config())
+    with pytest.raises(Error) as raised:
+        made.load_resource(1, "k", b"", {})
+    assert (raised.value.code, raised.value.message) == (10903, "OSError: cannot load;code=-1")
+    with pytest.raises(Error):
+        made.fini()
+    assert "cannot end" in caplog.text
+
+
 def test_a_long_text_leaves_room_for_its_code() -> None:
     """In bytes: three for each of these letters."""
     made = engine("""

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -33,6 +34,7 @@ struct Counters {
 };
 Counters counters;
 std::string config_text;
+std::string fini_file;  // where wrapperFini tells what it found
 wrapperMeterCustom meter = nullptr;
 wrapperTraceLog trace_log = nullptr;
 std::string order;  // of what was called around init
@@ -195,6 +197,7 @@ int wrapperInit(pConfig cfg) {
     *one = 0;
   counters.last_return = 99;
   config_text = text_of(cfg) + (cfg == nullptr ? "NULL" : "");
+  fini_file = value_of(cfg, "fini_file");
   const std::string fail = value_of(cfg, "fail_init");
   if (fail == "throw") throw std::runtime_error("thrown by wrapperInit");
   return fail.empty() ? 0 : std::atoi(fail.c_str());
@@ -203,6 +206,10 @@ int wrapperInit(pConfig cfg) {
 
 #ifndef NO_FINI
 int wrapperFini() {
+  if (!fini_file.empty()) {
+    std::ofstream(fini_file, std::ios::app)
+        << "created " << counters.created << " destroyed " << counters.destroyed << "\n";
+  }
   return 0;
 }
 #endif

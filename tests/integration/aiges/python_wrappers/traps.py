@@ -85,6 +85,11 @@ class Wrapper(object):
     def wrapperOnceExecAsync(self, params, reqData, sid, persId=0):
         if params["do"] == "refuse":
             return 100
+        if params["do"] == "async_raises":
+            raise RuntimeError("cannot")
+        if params["do"] == "answer_and_refuse":
+            aiges_embed.callback(response_of(node_of("too early")), sid)
+            return 100
         threading.Thread(target=self.answer, args=(params, sid), daemon=True).start()
         return 0
 
