@@ -115,7 +115,22 @@ def _latency_rows(results: Results) -> Iterator[Row]:
     note = f"{polled:.0f} / {trip:.0f} µs" if polled is not None and trip is not None else ""
     text = "a result that no frame asked for, from a Python engine to a polling AIGES client, p50"
     yield Row(text, value, "x round trip", 1.0, note=note)
+    yield from _web_rows(results)
     yield _added(results, "256 paced: p99 over bare's", "256 paced", "p99_us", 1000, "ms", 5)
+
+
+def _web_rows(results: Results) -> Iterator[Row]:
+    names = ("emission to WebSocket ms, p50", "emission to WebSocket ms, p99", "WebSocket round trip ms")
+    p50, p99, trip = map(results.figure, names)
+    note = f"p50 {p50:.2f}, round trip {trip:.2f} ms" if p50 is not None and trip is not None else ""
+    yield Row("the same, pushed to a WebSocket client, p99", p99, "ms", 5.0, note=note)
+    for what, unit, target in (("CPU", "us CPU", 25), ("p50", "us p50", 10)):
+        post, plain = results.figure(f"POST {unit}"), results.figure(f"Exec {unit}")
+        value = post / plain if post is not None and plain else None
+        note = f"{post:.0f} / {plain:.0f} µs" if post is not None and plain is not None else ""
+        yield Row(
+            f"a POST of 1 KiB to a native engine, one at a time, {what}", value, "x Exec", target, note=note
+        )
 
 
 def _added(

@@ -30,6 +30,7 @@ from tools.bench.sample import (
 )
 from tools.bench.servers import NotAvailableError, Server
 from tools.bench.traffic import traffic
+from tools.bench.web import exec_cost, post_cost, pushed
 
 OURS = ("native", "inline", "python")
 EVERYONE = ("bare", "inline", "native", "python", "aio", "triton")
@@ -112,6 +113,7 @@ class Campaign:
             for scenario in SCENARIOS:
                 self._alternate(scenario)
             self._first_results()
+            self._web()
             self._ceilings()
             self._memory()
         self._starts()
@@ -190,6 +192,21 @@ class Campaign:
             polled, trip = first_result(self._servers["aiges"].address, "emitter", count)
             self._keep("emission to poll us", polled)
             self._keep("round trip us", trip)
+
+    def _web(self) -> None:
+        """The same pushed to a WebSocket, and a POST beside an Exec."""
+        if "native" not in self._servers:
+            return
+        server = self._servers["native"]
+        for _ in range(self._plan.rounds):
+            push = pushed(server, "emitter", 20 if self._plan.is_smoke else 200)
+            self._keep("emission to WebSocket ms, p50", push.p50)
+            self._keep("emission to WebSocket ms, p99", push.p99)
+            self._keep("WebSocket round trip ms", push.trip)
+            for name, cost in (("POST", post_cost), ("Exec", exec_cost)):
+                measured = cost(server, "native", 50 if self._plan.is_smoke else 1500)
+                self._keep(f"{name} us CPU", measured.cpu)
+                self._keep(f"{name} us p50", measured.p50)
 
     def _memory(self) -> None:
         """Idle and stalled sessions, and a healthy one beside them."""

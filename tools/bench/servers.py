@@ -43,6 +43,7 @@ class Server:
     address: str
     pid: int
     ready_s: float
+    http: str = ""
 
 
 @contextmanager
@@ -161,7 +162,8 @@ def _announced(name: str, command: list[str]) -> Iterator[Server]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         line = _first_line(process)
-        yield Server(name, json.loads(line)["grpc"], process.pid, time.monotonic() - started)
+        said = json.loads(line)
+        yield Server(name, said["grpc"], process.pid, time.monotonic() - started, said.get("http", ""))
     finally:
         _stop(process)
         log.close()

@@ -45,7 +45,8 @@ def openapi(engines: Iterable[Served], version: str) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for one in engines:
         for route in one.routes:
-            paths.setdefault(route, _path(one, route))
+            # Braces would be parameters of the path.
+            paths.setdefault(route.replace("{", "%7B").replace("}", "%7D"), _path(one, route))
     info = {
         "title": "Engine Loader",
         "version": version,
