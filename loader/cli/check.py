@@ -150,11 +150,10 @@ def _describe_command(spec: EngineSpec, *, is_secret: bool) -> None:
     from loader.errors import BadConfigError
 
     words = spec.config.command
-    probe(
-        spec.manifest, spec.config.python, spec.environment()
-    )  # has the interpreter what the adapter needs?
     if "/" not in words[0] and shutil.which(words[0], path=spec.environment().get("PATH")) is None:
         raise BadConfigError(f"command: there is no program {words[0]}: correct it, or PATH in `environment`")
+    # Has the interpreter what the adapter needs?
+    probe(spec.manifest, spec.config.python, spec.environment())
     shown = "(from the environment)" if is_secret else shlex.join(words)
     typer.echo(f"engine {spec.name} {spec.version}: command, {shown}")
     typer.echo(

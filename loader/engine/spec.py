@@ -47,8 +47,9 @@ class EngineSpec:
         slots = self.config.slots
         if self.config.threads or slots <= MOST_THREADS:
             return self.config.threads or slots
-        # A call of an AIGES library keeps its thread: with fewer of them, slots would wait for slots.
-        return min(slots, MOST_BLOCKING_THREADS if is_aiges_library(self.manifest.entry) else MOST_THREADS)
+        # A call of an AIGES library or a command keeps its thread: with fewer of them, slots would wait for slots.
+        is_blocking = bool(self.config.command) or is_aiges_library(self.manifest.entry)
+        return min(slots, MOST_BLOCKING_THREADS if is_blocking else MOST_THREADS)
 
     def core_options(self) -> dict[str, object]:
         """What the data plane needs to know of the engine."""

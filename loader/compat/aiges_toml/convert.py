@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -41,6 +42,8 @@ LEVELS: Final = {
     "none": "error", "off": "error",
 }  # fmt: skip
 SOCKET_KEYS: Final = {"ws_read_timeout_s": "readTimeout", "ws_session_timeout_s": "sessionTimeout"}
+# With it and a wrapper.py nothing is gained by another process and another protocol.
+USUAL_COMMAND: Final = re.compile(r"^(/usr/bin/env\s+)?python3?\s+-m\s+aiges\.serve$")
 NAME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")
 VERSION: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
 
@@ -297,8 +300,7 @@ class _Conversion:
         page = self._page
         page.section(0, "engines")
         page.section(1, quoted(self._name))
-        wrapper, comments = self._wrapper()
-        page.key(2, "wrapper", quoted(wrapper), comments)
+        self._write_source()
         version = self._place.environment.get(WRAPPER_VERSION, "")
         if VERSION.match(version):
             page.key(2, "version", quoted(version), [WRAPPER_VERSION])
@@ -311,6 +313,18 @@ class _Conversion:
         self._write_modes()
         for key, value in self._wrapper_values().items():
             page.key(3, quoted(key), quoted(value))
+
+    def _write_source(self) -> None:
+        """The wrapper; in the Python mode the command, where it is one of one's own or there is no wrapper.py."""
+        command = (text_of(self._left.get("aiges", {}).get("pythonPluginCmd")) or "").strip()
+        is_usual = USUAL_COMMAND.match(command) and self._place.find("wrapper.py", "PYTHONPATH")
+        if not self._place.is_python or not command or is_usual:
+            wrapper, comments = self._wrapper()
+            self._page.key(2, "wrapper", quoted(wrapper), comments)
+            return
+        self._take("aiges", "pythonPluginCmd")
+        begun = f"cd {shlex.quote(str(self._place.current))} && {command}"
+        self._page.key(2, "command", quoted(begun), ["[aiges].pythonPluginCmd"])
 
     def _wrapper(self) -> tuple[str, list[str]]:
         script = self._place.find("wrapper.py", "PYTHONPATH")

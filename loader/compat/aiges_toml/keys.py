@@ -41,7 +41,10 @@ NOT_TAKEN: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "storageData": (UNSUPPORTED, "inputs are never written to files"),
         "httpRetry": (UNSUPPORTED, "inputs are not downloaded: send the data itself"),
         "gray": (IGNORED, "a label of AIGES's metrics: see `versions` and `weight`"),
-        "pythonPluginCmd": (IGNORED, "wrapper.py is served directly; `python` names another interpreter"),
+        "pythonPluginCmd": (
+            IGNORED,
+            "wrapper.py is served directly; the Python mode takes a command of your own",
+        ),
         "gesMock": (IGNORED, "AIGES ignores it"),
         "numaNode": (IGNORED, "AIGES ignores it: set AIGES_ENV_NUMA"),
     },

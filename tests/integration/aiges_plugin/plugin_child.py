@@ -81,6 +81,8 @@ class Child(inner_pb2_grpc.WrapperServiceServicer):
         if mode in ("dropped code", "stream code"):
             self.results.put(pb.Response(tag=request.tag, ret=21111 if mode == "stream code" else 0))
             return pb.Response()
+        if mode == "forget":
+            return pb.Response()
         if mode == "nothing":
             return pb.Response(ret=30003)
         if mode == "in the reply":
@@ -138,6 +140,7 @@ class Child(inner_pb2_grpc.WrapperServiceServicer):
             elif mode == "many":
                 for number in range(int(params["count"])):
                     self.send(request.handle, str(number) * 1000, status=1)
+                self.gate(params["gate"]).set()
             else:
                 self.send(request.handle, text, node.status)
         return pb.Ret()

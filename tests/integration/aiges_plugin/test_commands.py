@@ -24,9 +24,9 @@ def client(service: Running) -> Iterator[Client]:
         yield one
 
 
-def told(client: Client, engine: str, **params: object) -> dict[str, Any]:
+def told(client: Client, engine: str, timeout_s: float = LIMIT_S, **params: object) -> dict[str, Any]:
     """What a call was passed, as the child says."""
-    [result] = client.exec(engine, {"input": "hi"}, params, timeout_s=LIMIT_S)
+    [result] = client.exec(engine, {"input": "hi"}, params, timeout_s=timeout_s)
     said: dict[str, Any] = json.loads(bytes(result.items[0].data))
     return said
 
@@ -216,14 +216,28 @@ def test_a_handle_that_is_taken_is_refused(client: Client) -> None:
 
 def test_a_client_that_does_not_read_holds_up_nobody(client: Client) -> None:
     """The one stream goes on: what a slow client has not taken waits in the host."""
-    many = {"mode": "many", "count": 3000}
+    many = {"mode": "many", "count": 3000, "gate": "3000"}
     with client.session("first", many, timeout_s=LIMIT_S) as slow:
         slow.write({"input": "a"})
-        assert told(client, "first")  # behind 3 MB on the stream
+        # Less than a thread of a wrapper would be held up.
+        assert told(client, "first", timeout_s=10, mode="wait", gate="3000")  # behind 9 MB
         results = slow.results()
         texts = [bytes(next(results).items[0].data) for _ in range(3000)]
         assert texts == [str(number).encode() * 1000 for number in range(3000)]
         slow.cancel()
+
+
+def test_a_client_that_never_reads_loses_its_session(client: Client) -> None:
+    """What waits for it has a bound; it gets what was sent before, and the reason."""
+    many = {"mode": "many", "count": 14_000, "gate": "14000"}
+    with client.session("first", many, timeout_s=LIMIT_S) as slow:
+        slow.write({"input": "a"})
+        assert told(client, "first", mode="wait", gate="14000")
+        slow.end()
+        with pytest.raises(errors.LoaderError) as raised:
+            list(slow.results())
+    assert raised.value.engine_code == 10910
+    assert raised.value.engine_message == "the client does not read its results;code=-1"
 
 
 # ---- the command fails
@@ -272,12 +286,13 @@ def test_a_call_whose_command_is_killed_says_so(service: Running, client: Client
     ready(service, "second")
 
 
-def test_a_call_that_hangs_ends(service: Running, client: Client) -> None:
-    """call_timeout_ms bounds it; the command is ended with its host and started again."""
+@pytest.mark.parametrize("mode", ["hang", "forget"])
+def test_a_call_that_hangs_ends(service: Running, client: Client, mode: str) -> None:
+    """call_timeout_ms bounds it, also where only its result is missing; the command is ended and started again."""
     process = psutil.Process(service.instance("brief").pid)
     [child] = process.children()
     with pytest.raises(errors.LoaderError):
-        client.exec("brief", {"input": "hi"}, {"mode": "hang"}, timeout_s=LIMIT_S)
+        client.exec("brief", {"input": "hi"}, {"mode": mode}, timeout_s=LIMIT_S)
     psutil.wait_procs([child], timeout=LIMIT_S)
     assert not child.is_running()
     ready(service, "brief")

@@ -262,3 +262,21 @@ def test_a_center_out_of_reach_is_told(tmp_path: Path) -> None:
     done = check(tmp_path / "node.yaml")
     assert done.returncode == 3
     assert f"127.0.0.1:{port}" in done.stderr
+
+
+def test_a_command_is_looked_at_and_not_started(tmp_path: Path) -> None:
+    """Its words, where it begins, whether there is such a program; a value from the environment is not shown."""
+    (tmp_path / "service.yaml").write_text(
+        "engines:\n"
+        "  good: {command: [sh, -c, 'touch started']}\n"
+        "  shell: {command: 'exec serve --token ${TOKEN:-secret}'}\n"
+        "  bad: {command: [pythn, -m, aiges.serve]}\n"
+    )
+    done = check(tmp_path / "service.yaml")
+    assert done.returncode == 3
+    assert "engine good 1: command, sh -c 'touch started'\n" in done.stdout
+    assert f"  begins in {tmp_path}; speaks AIGES's plug-in protocol" in done.stdout
+    assert "engine shell 1: command, (from the environment)\n" in done.stdout
+    assert "engine bad: command: there is no program pythn: correct it, or PATH" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
+    assert not (tmp_path / "started").exists()

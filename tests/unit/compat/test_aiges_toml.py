@@ -163,6 +163,36 @@ def test_the_wrapper_is_found_as_aiges_does(tmp_path: Path) -> None:
         converted(WHOLE, tmp_path, AIGES_PLUGIN_MODE="go")
 
 
+@pytest.mark.parametrize(
+    ("command", "is_taken"),
+    [
+        ("python -m aiges.serve", False),
+        ("/usr/bin/env python3 -m aiges.serve", False),
+        ("", False),
+        ("/opt/venv/bin/python -m aiges.serve", True),
+        ("python -m aiges.serve -c -w 4", True),
+        ("exec ./serve --home ${HOME}", True),
+    ],
+)
+def test_a_command_of_ones_own_is_run(tmp_path: Path, command: str, is_taken: bool) -> None:
+    """The usual one is left out where there is a wrapper.py to serve directly; `${HOME}` is the shell's."""
+    (tmp_path / "wrapper.py").touch()
+    text = WHOLE.replace("[wrapper]", f"pythonPluginCmd = {command!r}\n    [wrapper]")
+    engine = read(text, tmp_path, AIGES_PLUGIN_MODE="python", HOME="/nobody").engines["ocr"]
+    if is_taken:
+        assert (engine.wrapper, engine.command) == ("", ("bash", "-c", f"cd {tmp_path} && {command}"))
+    else:
+        assert (engine.wrapper, engine.command) == (str(tmp_path / "wrapper.py"), ())
+    assert not read(text, tmp_path).engines["ocr"].command
+
+
+def test_the_usual_command_without_a_file_is_run(tmp_path: Path) -> None:
+    """The wrapper may be a module that only the command finds."""
+    text = WHOLE.replace("[wrapper]", "pythonPluginCmd = 'python -m aiges.serve'\n    [wrapper]")
+    engine = read(text, tmp_path, AIGES_PLUGIN_MODE="python").engines["ocr"]
+    assert engine.command == ("bash", "-c", f"cd {tmp_path} && python -m aiges.serve")
+
+
 def test_files_beside_it_count(tmp_path: Path) -> None:
     """usrCfg in place of [wrapper], flattened; headerPass.wrapper beside headerPass."""
     (tmp_path / "user.toml").write_text('top = 1\n[common]\nlic = 10\n[deep.er]\nx = "y"\n')

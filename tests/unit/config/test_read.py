@@ -139,6 +139,42 @@ def test_versions_take_the_keys_of_their_engine(tmp_path: Path) -> None:
     assert two.config == {"beam": 3, "model": {"name": "small", "size": 2}}
 
 
+def test_a_version_may_be_a_command_or_have_one_less(tmp_path: Path) -> None:
+    """Its own `command` replaces the engine's `wrapper`, and the other way round."""
+    text = VERSIONS.replace("wrapper: asr2", "command: [python, -m, aiges.serve]")
+    two = read_config(text, str(tmp_path / "a.yaml"), {}).engines["asr"].versions["2"]
+    assert (two.wrapper, two.command, two.folder) == ("", ("python", "-m", "aiges.serve"), str(tmp_path))
+    text = VERSIONS.replace("wrapper: asr\n", "command: serve it\n")
+    one, two = read_config(text, str(tmp_path / "a.yaml"), {}).engines["asr"].versions.values()
+    assert (one.wrapper, one.command) == ("", ("bash", "-c", "serve it"))
+    assert (two.wrapper, two.command) == (str(tmp_path / "asr2"), ())
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("''", "write a list of words, as [python, -m, aiges.serve], or a text for a shell"),
+        ("[]", "write a list of words"),
+        ("[a, '']", "write a list of words"),
+        ("{a: b}", "write a list of words"),
+        ("7", "write a list of words"),
+        ("[a, 7]", "should be a valid string: put it in quotes, not 7"),
+    ],
+)
+def test_a_command_that_is_none(tmp_path: Path, command: str, message: str) -> None:
+    """A list of words, or a text."""
+    with pytest.raises(BadConfigError) as caught:
+        read_config(f"engines:\n  asr: {{command: {command}}}", str(tmp_path / "a.yaml"), {})
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path}/a.yaml:2: engines.asr.command")
+
+
+def test_a_wrapper_and_a_command_exclude_each_other(tmp_path: Path) -> None:
+    """One engine, one source."""
+    with pytest.raises(BadConfigError, match="`wrapper` and `command` exclude each other: remove one"):
+        read_config("engines:\n  asr: {wrapper: a, command: b}", str(tmp_path / "a.yaml"), {})
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
