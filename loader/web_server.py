@@ -100,6 +100,7 @@ class HttpServer:
             http="h11",
             ws=cast("type[asyncio.Protocol]", _web_socket),
             ws_max_size=self._ws_bytes,
+            ws_per_message_deflate=False,  # it would cost more than it saves on what is base64 already
             timeout_graceful_shutdown=2,
             ssl_certfile=self._tls.certificate if self._tls else None,
             ssl_keyfile=self._tls.key if self._tls else None,

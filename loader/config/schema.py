@@ -231,7 +231,10 @@ class AigesConfig(Section):
         "than this machine reach it.",
     )
     ws_read_timeout_s: float = live(
-        15.0, "A WebSocket whose input has not ended and has no frame for so long is closed.", gt=0, le=YEAR_S
+        15.0,
+        "A WebSocket whose input has not ended and has no frame for so long is closed; so is a POST that stops.",
+        gt=0,
+        le=YEAR_S,
     )
     ws_session_timeout_s: float = live(180.0, "A WebSocket is closed after so long.", gt=0, le=YEAR_S)
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALL_S: Final = 120.0  # AIGES's waitTime of a POST
+MOST_DISCARDED: Final = (
+    256 << 20
+)  # of a body over the limit: a client that is cut off while it sends hears no reason
 FAILED: Final = 500
 
 
@@ -80,9 +83,12 @@ class Call:
             message = await self._next()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
+            is_over = not message.get("more_body")
             if size > limit:
-                raise AigesError(INVALID, f"the body has more than {limit} bytes: limits.message_bytes")
-            if not message.get("more_body"):
+                parts.clear()
+                if is_over or size > MOST_DISCARDED:
+                    raise AigesError(INVALID, f"the body has more than {limit} bytes: limits.message_bytes")
+            elif is_over:
                 return b"".join(parts)
 
     async def _next(self) -> dict[str, Any]:
@@ -122,7 +128,7 @@ class Call:
 
 def reply(answer: dict[str, Any], status_code: int = 200) -> Response:
     """An answer as JSON."""
-    return Response(encoded(answer).encode("utf-8", "replace"), status_code, media_type="application/json")
+    return Response(encoded(answer).encode(), status_code, media_type="application/json")
 
 
 def failure(error: AigesError, sid: str, status_code: int = FAILED) -> Response:

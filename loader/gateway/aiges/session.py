@@ -234,9 +234,8 @@ class SocketSession:
         await self._send(answer if payload is None else answer | {"payload": payload})
 
     async def _send(self, answer: dict[str, Any]) -> None:
-        text = encoded(answer).encode("utf-8", "replace").decode()
         try:
-            await self._send_one({"type": "websocket.send", "text": text})
+            await self._send_one({"type": "websocket.send", "text": encoded(answer)})
         except (OSError, RuntimeError) as error:
             raise GoneError from error
 

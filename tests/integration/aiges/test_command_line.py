@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,15 @@ def test_its_engine_answers_clients_of_aiges(started: Started) -> None:
     params = json.loads(output.pl[0].data)["params"]
     assert params["appid"] == "a1"
     assert params["sid"]
+
+
+def test_its_engine_answers_over_http(started: Started) -> None:
+    """At `http_listen`, which AIGES's server would have opened."""
+    url = f"http://{started.ready['http']}/v1/private/reader"
+    body = json.dumps({"header": {"appid": "a1"}, "payload": {"img": {"image": "eA=="}}}).encode()
+    with urllib.request.urlopen(url, body, timeout=20) as reply:
+        answer = json.load(reply)
+    assert json.loads(answer["payload"]["result"]["text"])["params"]["appid"] == "a1"
 
 
 def test_what_is_not_taken_over_is_told_once(started: Started) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +18,10 @@ from faces_service import engines
 from gateway_process import GatewayProcess
 from running import Running, until
 from web_client import TIMEOUT_S, Web, summary_of
+
+from loader.client import AsyncClient
+from loader.gateway import faces
+from loader.gateway.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +66,8 @@ def test_nothing_is_opened_before_somebody_asks(guarded: Running) -> None:
     assert not [one.path for one in maps if "cygrpc" in one.path]
     assert sockets(guarded) == []
     assert web.do("actor").code == 0
-    (socket,) = sockets(guarded)
-    assert socket.parent.stat().st_mode & 0o777 == 0o700
+    (file,) = sockets(guarded)
+    assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_session_without_frames_is_closed(guarded: Running) -> None:
@@ -75,6 +81,39 @@ def test_a_session_without_frames_is_closed(guarded: Running) -> None:
     with web.open("actor") as talk:
         (only,) = talk.rest()
         assert only["header"]["code"] == 10114
+
+
+def test_a_body_that_stops_coming_is_not_waited_for(guarded: Running) -> None:
+    """10114."""
+    host, _, port = guarded.ready["http"].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(b"POST /v1/private/actor HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        said = client.recv(65536)
+        while b'"payload":null' not in said:
+            said += client.recv(65536)
+    assert said.startswith(b"HTTP/1.1 500 ")
+    assert b'"code":10114' in said
+
+
+def test_no_more_than_so_many_are_open(guarded: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is too many is refused with 10110."""
+    monkeypatch.setattr(faces, "MOST_OPEN", 0)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/v1/private/actor", "headers": []}
+        async with AsyncClient(f"unix:{sockets(guarded)[0]}") as client:
+            await faces.Faces(client, Settings)(scope, receive, send)
+
+    asyncio.run(ask())
+    answer = json.loads(sent[1]["body"])
+    assert (sent[0]["status"], answer["header"]["code"]) == (500, 10110)
 
 
 def test_a_session_has_a_longest_time(guarded: Running) -> None:

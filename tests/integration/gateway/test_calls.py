@@ -244,9 +244,10 @@ def test_no_free_slot_is_said_as_aiges_says_it(service: Running, web: Web) -> No
 
 def test_a_body_over_the_limit_is_refused(web: Web) -> None:
     """It says the limit, and is not kept."""
-    answer = web.post("actor", payload={"text": {"text": b64(b"x" * 200_000)}})
-    assert answer.code == 10106
-    assert "200000" in answer.message
+    for size in (200_000, 50_000_000):
+        answer = web.post("actor", payload={"text": {"text": b64(b"x" * size)}})
+        assert (answer.status, answer.code) == (500, 10106)
+        assert "200000" in answer.message
 
 
 def test_the_call_of_a_client_that_is_gone_is_cancelled(web: Web) -> None:

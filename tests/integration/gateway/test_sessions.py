@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from threading import Thread
 
+import psutil
 import pytest
 from running import Running, until
 from web_client import Web, b64, summary_of
@@ -230,6 +232,29 @@ def test_that_it_vanished_is_seen_while_the_engine_is_behind(web: Web) -> None:
             talk.write("y" * 100_000)
         talk.vanish()
         assert reason(web, "v2") == "client_cancel"
+
+
+def test_an_engine_that_is_behind_holds_up_its_own_client_only(service: Running, web: Web) -> None:
+    """30 MB for an engine that takes nothing: the client has to wait, and nothing of it is lost."""
+    with web.open("actor") as talk:
+        talk.write("x", parameter={"p": {"mode": "stuck", "name": "behind"}})
+        assert summary_of(talk.hear()) == (0, 0, {})
+        before = psutil.Process(service.process.pid).memory_info().rss
+
+        def send_all() -> None:
+            for _ in range(300):
+                talk.write("y" * 75_000)
+            talk.write("last", 2)
+
+        sending = Thread(target=send_all)
+        sending.start()
+        for number in range(50):
+            assert web.do("actor", n=number).code == 0
+        assert sending.is_alive()
+        assert psutil.Process(service.process.pid).memory_info().rss - before < 20 << 20
+        web.do("actor", mode="release", name="behind")
+        sending.join(40)
+        assert talk.summary() == [(0, 2, {})]
 
 
 def test_a_slow_reader_holds_up_its_own_session_only(web: Web) -> None:

@@ -36,6 +36,8 @@ class Actor(Wrapper):
             Event().wait(WAIT_S)
         if mode == "open":
             GATES[name].set()
+        if mode == "release":
+            ENDS[name].set()
         if mode == "until gone":
             GATES[name].set()
             while not request.is_cancelled and not ENDS["stop"].wait(0.02):
