@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import xsf_protos as xsf
 from running import Running, command, until
 from xsf_client import ServiceError, Source, Xsf, payload
 
@@ -419,8 +420,8 @@ def test_a_killed_process_is_one_error(stock: Xsf, loader: Running) -> None:
 
     until(is_told, "the session's end")
     assert stock.send("AIOut", session).output.code == 10101
-    until(lambda: loader.instance("e3_sdk").state == "ready", "the next process")
-    assert stock.once("e3_sdk", [payload("input", b"hi")]).code == 0
+    body = xsf.LoaderInput(serviceId="e3_sdk", state=1, pl=[payload("input", b"hi")])
+    until(lambda: stock.send("AIIn", None, body, SeqNo="1").output.code == 0, "the next process")
 
 
 def test_describe_tells_how_it_was_bound(client: Client) -> None:
