@@ -43,7 +43,7 @@ LEVELS: Final = {
 }  # fmt: skip
 SOCKET_KEYS: Final = {"ws_read_timeout_s": "readTimeout", "ws_session_timeout_s": "sessionTimeout"}
 # With it and a wrapper.py nothing is gained by another process and another protocol.
-USUAL_COMMAND: Final = re.compile(r"^(/usr/bin/env\s+)?python3?\s+-m\s+aiges\.serve$")
+USUAL_COMMAND: Final = re.compile(r"^(/usr/bin/env\s+)?python3?\s+-m\s+aiges\.serve(\s+(-c|-w\s*\d+))*$")
 NAME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")
 VERSION: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
 

@@ -157,7 +157,7 @@ class Child(inner_pb2_grpc.WrapperServiceServicer):
 
 
 def serve(address):
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=int(os.environ.get("THREADS", "16"))))
     checks = health.HealthServicer()
     checks.set("plugin", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -97,6 +97,15 @@ def test_a_failed_init_is_told(code: Path, config: dict[str, str], text: str) ->
     assert text in refusal_of(command_of(code, "tcp"), **config)
 
 
+def test_a_command_with_a_single_thread_is_refused(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream of results takes it, so that no call would ever be answered."""
+    monkeypatch.setenv("THREADS", "1")
+    monkeypatch.setattr("loader.compat.aiges.plugin.engine.HEALTH_S", 0.5)
+    message = refusal_of(command_of(code, "tcp"))
+    assert "it does not answer while the stream of its results is open: " in message
+    assert "it needs a second thread" in message
+
+
 def test_an_engine_from_init_to_fini(code: Path) -> None:
     """fini ends the command; the messages are in no pool that others use."""
     engine = CommandEngine()

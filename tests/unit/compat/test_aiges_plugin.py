@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -76,6 +77,15 @@ def test_a_schema_that_is_none_describes_nothing(text: str) -> None:
     assert said["flavour"] == "command"
     assert not said.get("inputs")
     assert not said.get("parameters")
+
+
+def test_a_schema_without_a_service_in_its_meta_part() -> None:
+    """The schemas of the payload say what goes in and comes out."""
+    image = {"properties": {"encoding": {}, "image": {}, "status": {}}}
+    properties = {"payload": {"properties": {"photo": image, "note": {}}}, "parameter": []}
+    said = description_of(json.dumps({"meta": {"serviceId": "x"}, "schemainput": {"properties": properties}}))
+    assert said["inputs"] == [{"key": "photo", "type": "image"}, {"key": "note", "type": "text"}]
+    assert (said["outputs"], said["parameters"]) == ([], [])
 
 
 def test_an_interpreter_without_grpcio_is_told() -> None:

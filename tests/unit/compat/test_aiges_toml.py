@@ -170,7 +170,8 @@ def test_the_wrapper_is_found_as_aiges_does(tmp_path: Path) -> None:
         ("/usr/bin/env python3 -m aiges.serve", False),
         ("", False),
         ("/opt/venv/bin/python -m aiges.serve", True),
-        ("python -m aiges.serve -c -w 4", True),
+        ("python -m aiges.serve -c -w 4", False),
+        ("python -m aiges.serve --mine", True),
         ("exec ./serve --home ${HOME}", True),
     ],
 )

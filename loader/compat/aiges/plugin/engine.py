@@ -127,6 +127,14 @@ class CommandEngine(Wrapper):
             raise self._calls.refused(constants.INIT_FAILED, code)
         type(self).said = description_of(self._link.schema(SCHEMA_S))
         self._link.follow(lambda response: self._arrivals.deliver(response.tag, response), self._lose)
+        try:
+            self._link.check(HEALTH_S)
+        except CommandError as error:
+            raise CommandError(
+                self._loss.reason
+                or f"it does not answer while the stream of its results is open: {error}: it needs a second thread, "
+                "which `aiges.serve` has neither with -c nor on a machine with one processor"
+            ) from None
         with self._lock:
             self._is_serving = not self._loss.reason
         if self._loss.reason:
