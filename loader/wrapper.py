@@ -218,6 +218,9 @@ class Port(Protocol):
 class Params(Port, Protocol):
     """What create knows of its caller: a mapping of parameters, defaults filled in."""
 
+    def fail(self, error: BaseException, /) -> None:
+        """Ends the session with `error`, whatever it is doing; inside create, once that has returned."""
+
     @property
     def metadata(self) -> dict[str, str]: ...
     @property
@@ -256,7 +259,7 @@ class Session:
     make that call return soon), `destroy(self, reason)` (once, when no call runs any more).
     """
 
-    _port: Port | None = None
+    _port: Params | None = None
 
     def write(self, frame: Frame) -> Any:
         """One frame of input."""
@@ -273,6 +276,14 @@ class Session:
     def finish(self, error: BaseException | None = None) -> None:
         """Ends the call that returned PENDING, exactly once; with `error` the session ends."""
         self._bound().finish(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the session with `error` at once, also while no call runs: for background threads and tasks.
+
+        The client gets what was emitted before, then the error; `destroy` follows.
+        Raises: ConnectionError once the session is over.
+        """
+        self._bound().fail(error)
 
     @property
     def deadline(self) -> float | None:
@@ -301,7 +312,7 @@ class Session:
         """Adds a key and value to the session's trace."""
         self._bound().trace(key, value)
 
-    def _bound(self) -> Port:
+    def _bound(self) -> Params:
         if self._port is None:
             raise RuntimeError(
                 f"{type(self).__name__} is not open yet: create has to return it first "

@@ -194,7 +194,7 @@ bool decode(Bytes bytes, CompletionBody& out) {
   return reader.ok() && is_operation(out.operation);
 }
 
-// ---- ready, log, meter, trace, hung
+// ---- ready, log, meter, trace, hung, failure
 
 size_t size_of(const ReadyBody& body) {
   return 3 * sizeof(uint32_t) + text_size(body.name) + text_size(body.version) +
@@ -249,6 +249,16 @@ uint8_t* write(const HungBody& body, uint8_t* out) {
 bool decode(Bytes bytes, HungBody& out) {
   const bool is_whole = Reader(bytes).get(out.operation).get(out.elapsed_ns).ok_at_end();
   return is_whole && is_operation(out.operation);
+}
+
+size_t size_of(const FailureBody& body) {
+  return sizeof(int32_t) + text_size(body.message);
+}
+uint8_t* write(const FailureBody& body, uint8_t* out) {
+  return put_text(body.message, put(body.status, out));
+}
+bool decode(Bytes bytes, FailureBody& out) {
+  return Reader(bytes).get(out.status).get_text(out.message).ok_at_end() && out.status != 0;
 }
 
 }  // namespace loader::channel

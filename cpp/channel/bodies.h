@@ -168,6 +168,12 @@ struct HungBody {
   int64_t elapsed_ns = 0;
 };
 
+// Of the session that the record names; its results left before.
+struct FailureBody {
+  int32_t status = 0;  // as in a completion
+  std::string_view message;
+};
+
 size_t size_of(const Hello& body);
 size_t size_of(const InitBody& body);
 size_t size_of(const OpenBody& body);
@@ -183,6 +189,7 @@ size_t size_of(const LogBody& body);
 size_t size_of(const MeterBody& body);
 size_t size_of(const TraceBody& body);
 size_t size_of(const HungBody& body);
+size_t size_of(const FailureBody& body);
 
 // Each writes size_of() bytes and returns the end.
 uint8_t* write(const Hello& body, uint8_t* out);
@@ -200,6 +207,7 @@ uint8_t* write(const LogBody& body, uint8_t* out);
 uint8_t* write(const MeterBody& body, uint8_t* out);
 uint8_t* write(const TraceBody& body, uint8_t* out);
 uint8_t* write(const HungBody& body, uint8_t* out);
+uint8_t* write(const FailureBody& body, uint8_t* out);
 
 bool decode(Bytes bytes, Hello& out);
 bool decode(Bytes bytes, InitBody& out);
@@ -218,5 +226,6 @@ bool decode(Bytes bytes, LogBody& out);
 bool decode(Bytes bytes, MeterBody& out);
 bool decode(Bytes bytes, TraceBody& out);
 bool decode(Bytes bytes, HungBody& out);
+bool decode(Bytes bytes, FailureBody& out);
 
 }  // namespace loader::channel

@@ -35,7 +35,7 @@ bool is_expected(RecordType type, Side receiver) {
   const auto first =
       static_cast<uint16_t>(receiver == Side::kHost ? RecordType::kHello : RecordType::kReady);
   const auto last = static_cast<uint16_t>(receiver == Side::kHost ? RecordType::kUnloadResource
-                                                                  : RecordType::kHung);
+                                                                  : RecordType::kFailure);
   return number >= first && number <= last;
 }
 
@@ -91,6 +91,8 @@ const char* name_of(RecordType type) {
       return "trace";
     case RecordType::kHung:
       return "hung";
+    case RecordType::kFailure:
+      return "failure";
   }
   return "unknown";
 }

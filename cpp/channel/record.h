@@ -43,7 +43,8 @@ enum class RecordType : uint16_t {
   kLog = 68,         // LogBody
   kMeter = 69,       // MeterBody
   kTrace = 70,       // TraceBody
-  kHung = 71         // HungBody: the host's clock says that a call is over its limit
+  kHung = 71,        // HungBody: the host's clock says that a call is over its limit
+  kFailure = 72      // FailureBody: the engine ended a session, no call of it need run
 };
 
 enum class Side { kLoader, kHost };

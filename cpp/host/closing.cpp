@@ -1,4 +1,4 @@
-// Cancel and destroy: how a session leaves, whatever its call is doing.
+// Fail, cancel and destroy: how a session leaves, whatever its call is doing.
 #include <utility>
 
 #include "host/runtime_impl.h"
@@ -6,6 +6,39 @@
 namespace loader::host {
 
 using channel::Operation;
+
+// Under one lock with what the end of a call decides: whichever is first is what the loader hears.
+loader_status_t HostRuntime::Impl::fail(loader_handle_t handle, loader_status_t status,
+                                        std::string_view message) {
+  if (!is_error(status)) return LOADER_ERROR_ARGUMENT;
+  Outcome failure{status, clean_text(message)};
+  const SessionPointer session = sessions_.find(handle);
+  if (!session) return LOADER_ERROR_CLOSED;
+  if (session->is_exec) return LOADER_ERROR_ARGUMENT;
+  std::lock_guard lock(session->mutex);
+  const uint16_t call = engine_handle::call(handle);
+  const bool is_late = call != 0 && call != session->call_number;
+  if (is_late || session->is_closed || session->is_cancelled.load()) return LOADER_ERROR_CLOSED;
+  const bool is_in_create =
+      session->call == CallState::kRunning && session->operation == Operation::kCreate;
+  if (is_in_create) {
+    session->failure = std::move(failure);
+  } else {
+    say_failure(*session, failure);
+  }
+  session->is_closed = true;
+  session->changed.notify_all();
+  fire_waiters(*session);
+  schedule(session);
+  return LOADER_OK;
+}
+
+void HostRuntime::Impl::say_failure(HostSession& session, const Outcome& failure) {
+  channel::FailureBody body;
+  body.status = failure.status;
+  body.message = failure.message;
+  session.link->send_body(channel::RecordType::kFailure, session.wire, body);
+}
 
 void HostRuntime::Impl::cancel(const SessionPointer& session, int32_t reason) {
   {

@@ -17,8 +17,12 @@ HostRuntime& runtime_of(void* host) {
   return *static_cast<HostRuntime*>(host);
 }
 
+std::string_view text_of(const char* text, uint64_t size) {
+  return text == nullptr ? std::string_view() : std::string_view(text, size);
+}
+
 std::string_view text_of(const char* text) {
-  return text == nullptr ? std::string_view() : std::string_view(text, std::strlen(text));
+  return text_of(text, text == nullptr ? 0 : std::strlen(text));
 }
 
 }  // namespace
@@ -38,9 +42,7 @@ void HostRuntime::Impl::build_table() {
   };
   table_.finish = [](void* host, loader_handle_t call, loader_status_t status, const char* message,
                      uint64_t message_size) {
-    const std::string_view text =
-        message == nullptr ? std::string_view() : std::string_view(message, message_size);
-    return runtime_of(host).finish(call, status, text);
+    return runtime_of(host).finish(call, status, text_of(message, message_size));
   };
   table_.log = [](void* host, loader_handle_t handle, int32_t level, const char* text,
                   uint64_t size) {
@@ -59,6 +61,10 @@ void HostRuntime::Impl::build_table() {
     return runtime_of(host).is_cancelled(handle) ? 1 : 0;
   };
   table_.get_extension = [](void*, const char*) -> const void* { return nullptr; };
+  table_.fail = [](void* host, loader_handle_t handle, loader_status_t status, const char* message,
+                   uint64_t message_size) {
+    return runtime_of(host).fail(handle, status, text_of(message, message_size));
+  };
 }
 
 template <typename Body>

@@ -189,6 +189,8 @@ void HostRuntime::Impl::after_call(const SessionPointer& session, Outcome outcom
   settle(session, operation, outcome);
   std::lock_guard lock(session->mutex);
   session->call = CallState::kNone;
+  if (operation == Operation::kCreate && session->is_created && session->failure)
+    say_failure(*session, *session->failure);
 }
 
 // Draws the consequences of a call's end and tells the loader.
@@ -216,10 +218,9 @@ loader_status_t HostRuntime::Impl::finish(loader_handle_t call, loader_status_t 
   Operation operation{};
   {
     std::lock_guard lock(session->mutex);
-    const loader_status_t refusal =
-        session->is_closed ? LOADER_ERROR_CLOSED : LOADER_ERROR_ARGUMENT;
+    if (session->is_closed) return LOADER_ERROR_CLOSED;
     const uint16_t number = engine_handle::call(call);
-    if (number != 0 && number != session->call_number) return refusal;
+    if (number != 0 && number != session->call_number) return LOADER_ERROR_ARGUMENT;
     operation = session->operation;
     if (session->call == CallState::kRunning) {
       if (session->is_finished_early || operation == Operation::kCreate ||
@@ -230,7 +231,7 @@ loader_status_t HostRuntime::Impl::finish(loader_handle_t call, loader_status_t 
       session->early_message = clean_text(message);
       return LOADER_OK;
     }
-    if (session->call != CallState::kPending) return refusal;
+    if (session->call != CallState::kPending) return LOADER_ERROR_ARGUMENT;
     session->call = CallState::kRunning;  // nothing else of it starts before the answer is queued
     session->is_finished_early = true;
   }

@@ -17,6 +17,11 @@ struct Outcome {
   uint16_t error_code = 0;  // of errors.def; 0: follows from the operation and the status
 };
 
+// The wrapper's own numbers, and those of ours that say how something failed.
+inline bool is_error(loader_status_t status) {
+  return status > 0 || (status <= LOADER_ERROR_CLOSED && status >= LOADER_ERROR_UNAVAILABLE);
+}
+
 // Text of a wrapper as it may leave the host: UTF-8, bounded.
 inline std::string clean_text(std::string_view text) {
   constexpr size_t kMaxTextBytes = 64 * 1024;

@@ -46,6 +46,15 @@ loader_status_t HostRuntime::finish(loader_handle_t call, loader_status_t status
   }
 }
 
+loader_status_t HostRuntime::fail(loader_handle_t handle, loader_status_t status,
+                                  std::string_view message) noexcept {
+  try {
+    return impl_->fail(handle, status, message);
+  } catch (...) {
+    return LOADER_ERROR_MEMORY;
+  }
+}
+
 void HostRuntime::log(loader_handle_t handle, int32_t level, std::string_view text) noexcept {
   try {
     impl_->log(handle, level, text);

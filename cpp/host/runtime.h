@@ -70,6 +70,8 @@ class HostRuntime {
                                uint8_t** writable) noexcept;
   loader_status_t finish(loader_handle_t call, loader_status_t status,
                          std::string_view message) noexcept;
+  loader_status_t fail(loader_handle_t handle, loader_status_t status,
+                       std::string_view message) noexcept;
   void log(loader_handle_t handle, int32_t level, std::string_view text) noexcept;
   void meter(loader_handle_t handle, std::string_view unit, double amount) noexcept;
   void trace(loader_handle_t handle, std::string_view key, std::string_view value) noexcept;

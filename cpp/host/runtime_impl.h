@@ -40,6 +40,8 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   void on_credit(loader_handle_t handle, std::function<void()> callback);
   // operations.cpp
   loader_status_t finish(loader_handle_t call, loader_status_t status, std::string_view message);
+  // closing.cpp
+  loader_status_t fail(loader_handle_t handle, loader_status_t status, std::string_view message);
   // notes.cpp
   void log(loader_handle_t handle, int32_t level, std::string_view text);
   void meter(loader_handle_t handle, std::string_view unit, double amount);
@@ -91,7 +93,8 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   void send_hello(Link& link);
   bool fault(std::string text);
 
-  // closing.cpp: cancel and destroy
+  // closing.cpp: fail, cancel and destroy
+  void say_failure(HostSession& session, const Outcome& failure);  // under session.mutex
   void cancel(const SessionPointer& session, int32_t reason);
   void run_cancel(const SessionPointer& session, int32_t reason);
   void request_destroy(const SessionPointer& session, int32_t reason);

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "channel/credit.h"
 #include "host/input.h"
 #include "host/link.h"
+#include "host/outcome.h"
 
 namespace loader::host {
 
@@ -89,11 +91,12 @@ struct HostSession {
   bool is_finished_early = false;  // finish() came before PENDING was returned
   loader_status_t early_status = LOADER_OK;
   std::string early_message;
-  bool is_scheduled = false;    // a job for it is queued or runs
-  bool is_created = false;      // create succeeded and destroy has not begun
-  bool is_closed = false;       // nothing may be emitted any more
-  bool is_waiting = false;      // its call is blocked for credit
-  bool is_cancel_busy = false;  // the engine's cancel is queued or runs: destroy waits
+  std::optional<Outcome> failure;  // fail() came inside create: told once create has succeeded
+  bool is_scheduled = false;       // a job for it is queued or runs
+  bool is_created = false;         // create succeeded and destroy has not begun
+  bool is_closed = false;          // nothing may be emitted any more
+  bool is_waiting = false;         // its call is blocked for credit
+  bool is_cancel_busy = false;     // the engine's cancel is queued or runs: destroy waits
   bool is_hung_reported = false;
   bool is_destroy_queued = false;
 };

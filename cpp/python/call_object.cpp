@@ -178,6 +178,17 @@ PyObject* call_on_credit(PyObject* self, PyObject* callback) {
   Py_RETURN_NONE;
 }
 
+// False with an exception set where `error` is none.
+bool read_failure(const CallObject* call, const char* name, PyObject* error, Failure* failure) {
+  if (!PyExceptionInstance_Check(error)) {
+    PyErr_Format(PyExc_TypeError, "%s takes an exception, not a %s", name, Py_TYPE(error)->tp_name);
+    return false;
+  }
+  *failure =
+      describe_failure(*call->context, call->handle, py::reinterpret_borrow<py::object>(error));
+  return true;
+}
+
 PyObject* call_finish(PyObject* self, PyObject* arguments, PyObject* names) {
   static const char* const kNames[] = {"error", nullptr};
   PyObject* error = Py_None;
@@ -187,17 +198,20 @@ PyObject* call_finish(PyObject* self, PyObject* arguments, PyObject* names) {
   }
   Outlet* const outlet = outlet_of(self);
   if (outlet == nullptr) return nullptr;
-  CallObject* const call = as_call(self);
+  const CallObject* const call = as_call(self);
   Failure failure{LOADER_OK, {}};
-  if (error != Py_None) {
-    if (!PyExceptionInstance_Check(error)) {
-      PyErr_Format(PyExc_TypeError, "finish takes an exception, not a %s", Py_TYPE(error)->tp_name);
-      return nullptr;
-    }
-    failure =
-        describe_failure(*call->context, call->handle, py::reinterpret_borrow<py::object>(error));
-  }
+  if (error != Py_None && !read_failure(call, "finish", error, &failure)) return nullptr;
   return answer(outlet->finish(call->call, failure.status, failure.message));
+}
+
+// Of sessions only.
+PyObject* params_fail(PyObject* self, PyObject* error) {
+  Outlet* const outlet = outlet_of(self);
+  if (outlet == nullptr) return nullptr;
+  const CallObject* const call = as_call(self);
+  Failure failure{LOADER_OK, {}};
+  if (!read_failure(call, "fail", error, &failure)) return nullptr;
+  return answer(outlet->fail(call->handle, failure.status, failure.message));
 }
 
 // ---- the rest of a port ------------------------------------------------------------------------
@@ -385,6 +399,7 @@ PyGetSetDef port_properties[] = {{"deadline", call_deadline, nullptr, nullptr, n
                                  {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMethodDef params_methods[] = {{"get", params_get, METH_VARARGS, nullptr},
+                                {"fail", params_fail, METH_O, nullptr},
                                 {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef params_properties[] = {{"parameters", call_parameters, nullptr, nullptr, nullptr},

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "host/outcome.h"
 #include "python/frame_object.h"
 
 namespace loader::python {
@@ -43,6 +44,8 @@ struct Opening {
 
 class LocalHost::LocalOutlet final : public Outlet {
  public:
+  using End = std::pair<loader_status_t, std::string>;
+
   explicit LocalOutlet(uint32_t window) : window_(window) {}
 
   loader_status_t emit(loader_handle_t handle, loader_frame_t* frame,
@@ -56,10 +59,22 @@ class LocalHost::LocalOutlet final : public Outlet {
   loader_status_t finish(loader_handle_t call, loader_status_t status,
                          std::string_view message) noexcept override {
     const std::lock_guard lock(mutex_);
-    if (!open_.contains(call)) return LOADER_ERROR_CLOSED;
+    if (!open_.contains(call) || failed_.contains(call)) return LOADER_ERROR_CLOSED;
     if (finished_.contains(call)) return LOADER_ERROR_ARGUMENT;
     finished_[call] = {status, std::string(message)};
     changed_.notify_all();
+    return LOADER_OK;
+  }
+
+  loader_status_t fail(loader_handle_t handle, loader_status_t status,
+                       std::string_view message) noexcept override {
+    if (!host::is_error(status)) return LOADER_ERROR_ARGUMENT;
+    {
+      const std::lock_guard lock(mutex_);
+      if (is_over(handle)) return LOADER_ERROR_CLOSED;
+      failed_[handle] = {status, std::string(message)};
+    }
+    wake(handle);
     return LOADER_OK;
   }
 
@@ -77,11 +92,11 @@ class LocalHost::LocalOutlet final : public Outlet {
   }
   bool is_cancelled(loader_handle_t handle) noexcept override {
     const std::lock_guard lock(mutex_);
-    return !open_.contains(handle) || cancelled_.contains(handle);
+    return is_over(handle);
   }
   void on_credit(loader_handle_t handle, std::function<void()> callback) noexcept override {
     std::unique_lock lock(mutex_);
-    if (has_credit(handle) || !open_.contains(handle)) {
+    if (has_credit(handle) || is_over(handle)) {
       lock.unlock();
       return callback();
     }
@@ -101,6 +116,7 @@ class LocalHost::LocalOutlet final : public Outlet {
       open_.erase(handle);
       cancelled_.erase(handle);
       finished_.erase(handle);
+      failed_.erase(handle);
       if (auto found = results_.extract(handle)) untaken = std::move(found.mapped());
     }
     wake(handle);
@@ -127,12 +143,19 @@ class LocalHost::LocalOutlet final : public Outlet {
     return frames;
   }
 
-  // Waits for finish, taking results meanwhile so that emit never waits for ever. Without the GIL.
-  std::optional<std::pair<loader_status_t, std::string>> wait(uint64_t call, double timeout_s,
-                                                              const std::function<void()>& drain) {
+  std::optional<End> failure(uint64_t handle) {
+    const std::lock_guard lock(mutex_);
+    const auto found = failed_.find(handle);
+    return found == failed_.end() ? std::nullopt : std::optional(found->second);
+  }
+
+  // Waits for finish or fail, taking results meanwhile so that emit never waits for ever. Without
+  // the GIL.
+  std::optional<End> wait(uint64_t call, double timeout_s, const std::function<void()>& drain) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(timeout_s);
     std::unique_lock lock(mutex_);
     for (;;) {
+      if (const auto failed = failed_.find(call); failed != failed_.end()) return failed->second;
       const auto found = finished_.find(call);
       if (found != finished_.end()) return take_finished(found);
       if (window_ != 0 && !results_[call].empty()) {
@@ -155,14 +178,17 @@ class LocalHost::LocalOutlet final : public Outlet {
   }
 
  private:
-  using Finished = std::map<uint64_t, std::pair<loader_status_t, std::string>>;
+  using Ends = std::map<uint64_t, End>;
 
-  std::pair<loader_status_t, std::string> take_finished(Finished::iterator found) {
-    auto result = std::move(found->second);
+  End take_finished(Ends::iterator found) {
+    End result = std::move(found->second);
     finished_.erase(found);
     return result;
   }
 
+  bool is_over(uint64_t handle) const {
+    return !open_.contains(handle) || cancelled_.contains(handle) || failed_.contains(handle);
+  }
   bool has_credit(uint64_t handle) { return window_ == 0 || results_[handle].size() < window_; }
 
   loader_status_t keep(loader_handle_t handle, loader_frame_t* frame, uint32_t flags) noexcept {
@@ -173,11 +199,11 @@ class LocalHost::LocalOutlet final : public Outlet {
     }
     const py::gil_scoped_release unlocked;
     std::unique_lock lock(mutex_);
-    while (open_.contains(handle) && !cancelled_.contains(handle) && !has_credit(handle)) {
+    while (!is_over(handle) && !has_credit(handle)) {
       if ((flags & LOADER_EMIT_NOWAIT) != 0) return LOADER_AGAIN;
       changed_.wait(lock);
     }
-    if (!open_.contains(handle) || cancelled_.contains(handle)) return LOADER_ERROR_CLOSED;
+    if (is_over(handle)) return LOADER_ERROR_CLOSED;
     results_[handle].push_back(std::move(made));
     changed_.notify_all();
     return LOADER_OK;
@@ -202,7 +228,8 @@ class LocalHost::LocalOutlet final : public Outlet {
   std::set<uint64_t> open_;
   std::set<uint64_t> cancelled_;
   std::map<uint64_t, std::vector<py::object>> results_;
-  Finished finished_;
+  Ends finished_;
+  Ends failed_;
   std::vector<std::pair<uint64_t, std::function<void()>>> waiting_;
   std::vector<std::pair<int32_t, std::string>> lines_;
   std::map<uint64_t, std::vector<std::pair<std::string, double>>> usage_;
@@ -259,7 +286,7 @@ loader_status_t LocalHost::settle(void* session, uint64_t handle, loader_status_
       const py::gil_scoped_acquire gil;
       for (const py::handle frame : outlet_->take(handle)) taken.append(frame);
     };
-    std::optional<std::pair<loader_status_t, std::string>> finished;
+    std::optional<LocalOutlet::End> finished;
     {
       const py::gil_scoped_release unlocked;
       finished = outlet_->wait(handle, timeout_s, drain);
@@ -279,8 +306,17 @@ py::list LocalHost::complete(uint64_t handle, loader_status_t status) {
   py::list results = held_.contains(handle) ? held_[handle] : py::list();
   held_.erase(handle);
   for (const py::handle frame : outlet_->take(handle)) results.append(frame);
+  raise_if_failed(handle);
   raise_on_error(status);
   return results;
+}
+
+// What the wrapper said by fail counts, whatever became of a call.
+void LocalHost::raise_if_failed(uint64_t session) {
+  const auto failure = outlet_->failure(session);
+  if (!failure) return;
+  write_error(error_, failure->second);
+  raise_on_error(failure->first);
 }
 
 py::list LocalHost::exec(const py::object& frame, const py::dict& parameters, double timeout_s) {
@@ -315,6 +351,7 @@ uint64_t LocalHost::create(const py::dict& parameters, double) {
 
 py::list LocalHost::write(uint64_t session, const py::object& frame, double timeout_s) {
   void* const state = sessions_.at(session);
+  raise_if_failed(session);
   const OutFrame::Lease input = OutFrame::lease();
   input->assign(frame.ptr(), -1, Outputs());
   input->frame()->seq = ++seq_[session];
@@ -325,6 +362,7 @@ py::list LocalHost::write(uint64_t session, const py::object& frame, double time
 
 py::list LocalHost::end(uint64_t session, double timeout_s) {
   void* const state = sessions_.at(session);
+  raise_if_failed(session);
   return complete(session, settle(state, session, engine_->end(state, session, error_), timeout_s));
 }
 
@@ -344,7 +382,9 @@ void LocalHost::destroy(uint64_t session, int32_t reason) {
 }
 
 py::list LocalHost::take(uint64_t session) {
-  return outlet_->take(session);
+  py::list results = outlet_->take(session);
+  if (results.empty()) raise_if_failed(session);
+  return results;
 }
 
 py::list LocalHost::usage(uint64_t session) {

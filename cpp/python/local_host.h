@@ -30,7 +30,8 @@ class LocalHost {
   py::list end(uint64_t session, double timeout_s);
   void cancel(uint64_t session, int32_t reason);
   void destroy(uint64_t session, int32_t reason);
-  // What has been emitted since the last call.
+  // What has been emitted since the last call; raises EngineFailure when that is nothing, and the
+  // wrapper has failed the session.
   py::list take(uint64_t session);
   py::list usage(uint64_t session);  // of (unit, amount)
   py::list log_lines();              // of (level, text)
@@ -43,6 +44,7 @@ class LocalHost {
   loader_status_t settle(void* session, uint64_t handle, loader_status_t status, double timeout_s);
   py::list complete(uint64_t handle, loader_status_t status);
   void raise_on_error(loader_status_t status);
+  void raise_if_failed(uint64_t session);
   loader_config_t config(const std::string& json) const;
 
   std::string directory_;

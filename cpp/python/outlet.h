@@ -19,6 +19,8 @@ class Outlet {
                                uint32_t flags) noexcept = 0;
   virtual loader_status_t finish(loader_handle_t call, loader_status_t status,
                                  std::string_view message) noexcept = 0;
+  virtual loader_status_t fail(loader_handle_t handle, loader_status_t status,
+                               std::string_view message) noexcept = 0;
   virtual void log(loader_handle_t handle, int32_t level, std::string_view text) noexcept = 0;
   virtual void meter(loader_handle_t handle, std::string_view unit, double amount) noexcept = 0;
   virtual void trace(loader_handle_t handle, std::string_view key,

@@ -43,6 +43,10 @@ class RuntimeOutlet final : public Outlet {
                          std::string_view message) noexcept override {
     return runtime_.finish(call, status, message);
   }
+  loader_status_t fail(loader_handle_t handle, loader_status_t status,
+                       std::string_view message) noexcept override {
+    return runtime_.fail(handle, status, message);
+  }
   void log(loader_handle_t handle, int32_t level, std::string_view text) noexcept override {
     runtime_.log(handle, level, text);
   }

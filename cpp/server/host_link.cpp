@@ -330,6 +330,8 @@ bool HostLink::on_record(channel::RecordView& record) {
       return take_completion(record);
     case RecordType::kResult:
       return take_result(record);
+    case RecordType::kFailure:
+      return take_failure(record);
     case RecordType::kCredit:
     case RecordType::kRelease:
       return take_credit_or_release(record);
@@ -347,6 +349,15 @@ bool HostLink::take_completion(const channel::RecordView& record) {
                                  static_cast<ErrorCode>(body.error_code), body.message};
   if (core_.on_completion(completion) == session::HostVerdict::kOk) return true;
   return fault("a completion of work that was not begun");
+}
+
+bool HostLink::take_failure(const channel::RecordView& record) {
+  channel::FailureBody body;
+  if (!decode(record.body, body)) return fault("a failure that cannot be read");
+  if (core_.on_failure({record.handle, body.status, body.message}) == session::HostVerdict::kOk) {
+    return true;
+  }
+  return fault("a failure of no session");
 }
 
 bool HostLink::take_result(channel::RecordView& record) {

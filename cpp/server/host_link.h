@@ -59,6 +59,7 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
   void leave();
 
   bool take_completion(const channel::RecordView& record);
+  bool take_failure(const channel::RecordView& record);
   bool take_result(channel::RecordView& record);
   bool take_credit_or_release(channel::RecordView& record);
   bool take_instance_record(channel::RecordView& record);

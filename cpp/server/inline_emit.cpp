@@ -1,4 +1,4 @@
-// What an engine that runs inline says, from any thread: results, ends of calls, notes.
+// What an engine that runs inline says, from any thread: results, ends of calls, failures, notes.
 #include <cstring>
 #include <utility>
 
@@ -137,7 +137,7 @@ loader_status_t InlineLink::finish(loader_handle_t call, loader_status_t status,
   if (!is_final_status(status)) return LOADER_ERROR_ARGUMENT;
   std::lock_guard lock(mutex_);
   InlineSession* s = find(call);
-  if (s == nullptr) return LOADER_ERROR_CLOSED;
+  if (s == nullptr || s->is_closed) return LOADER_ERROR_CLOSED;
   host::Outcome outcome{status, status == LOADER_OK ? std::string() : host::clean_text(message), 0};
   if (s->call == Call::kRunning) {
     if (s->is_finished_early || s->op == session::Op::kCreate) return LOADER_ERROR_ARGUMENT;
@@ -147,8 +147,29 @@ loader_status_t InlineLink::finish(loader_handle_t call, loader_status_t status,
   }
   if (s->call != Call::kPending) return LOADER_ERROR_ARGUMENT;
   settle(*s, outcome);
-  s->outgoing.push_back({.is_completion = true, .op = s->op, .outcome = std::move(outcome)});
+  s->outgoing.push_back(
+      {.kind = InlineOutgoing::Kind::kCompletion, .op = s->op, .outcome = std::move(outcome)});
   schedule(*s);
+  return LOADER_OK;
+}
+
+loader_status_t InlineLink::fail(loader_handle_t handle, loader_status_t status,
+                                 std::string_view message) {
+  if (!host::is_error(status)) return LOADER_ERROR_ARGUMENT;
+  host::Outcome failure{status, host::clean_text(message)};
+  std::lock_guard lock(mutex_);
+  InlineSession* s = find(handle);
+  if (s == nullptr) return LOADER_ERROR_CLOSED;
+  if (s->is_exec) return LOADER_ERROR_ARGUMENT;
+  if (s->is_closed || s->is_cancelled) return LOADER_ERROR_CLOSED;
+  if (s->op == session::Op::kCreate && s->call != Call::kNone) {
+    s->failure = std::move(failure);
+  } else {
+    s->outgoing.push_back({.kind = InlineOutgoing::Kind::kFailure, .outcome = std::move(failure)});
+    schedule(*s);
+  }
+  s->is_closed = true;
+  s->changed.notify_all();
   return LOADER_OK;
 }
 
@@ -159,7 +180,8 @@ void InlineLink::drop_results(InlineSession& s) {
     std::lock_guard lock(mutex_);
     for (auto one = s.outgoing.begin(); one != s.outgoing.end();) {
       const auto next = std::next(one);
-      if (!one->is_completion) dropped.splice(dropped.end(), s.outgoing, one);
+      if (one->kind != InlineOutgoing::Kind::kCompletion)
+        dropped.splice(dropped.end(), s.outgoing, one);
       one = next;
     }
     s.overdrawn_bytes = 0;

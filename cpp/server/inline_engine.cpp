@@ -21,8 +21,12 @@ InlineEngine& engine_of(void* host) {
   return *static_cast<InlineEngine*>(host);
 }
 
+std::string_view text_of(const char* text, uint64_t size) {
+  return text == nullptr ? std::string_view() : std::string_view(text, size);
+}
+
 std::string_view text_of(const char* text) {
-  return text == nullptr ? std::string_view() : std::string_view(text, std::strlen(text));
+  return text_of(text, text == nullptr ? 0 : std::strlen(text));
 }
 
 // Nothing passes the border but a status.
@@ -210,10 +214,9 @@ void InlineEngine::build_table() {
   };
   table_.finish = [](void* host, loader_handle_t call, loader_status_t status, const char* message,
                      uint64_t message_size) {
-    const std::string_view text =
-        message == nullptr ? std::string_view() : std::string_view(message, message_size);
-    return guarded(engine_of(host).link_of(call),
-                   [&](InlineLink& link) { return link.finish(call, status, text); });
+    return guarded(engine_of(host).link_of(call), [&](InlineLink& link) {
+      return link.finish(call, status, text_of(message, message_size));
+    });
   };
   table_.log = [](void* host, loader_handle_t handle, int32_t level, const char* text,
                   uint64_t size) {
@@ -237,6 +240,12 @@ void InlineEngine::build_table() {
     return link == nullptr || link->is_cancelled(handle) ? 1 : 0;
   };
   table_.get_extension = [](void*, const char*) -> const void* { return nullptr; };
+  table_.fail = [](void* host, loader_handle_t handle, loader_status_t status, const char* message,
+                   uint64_t message_size) {
+    return guarded(engine_of(host).link_of(handle), [&](InlineLink& link) {
+      return link.fail(handle, status, text_of(message, message_size));
+    });
+  };
 }
 
 }  // namespace loader::server

@@ -269,8 +269,10 @@ bool InlineLink::step(const InlineSessionPointer& session) {
     std::lock_guard lock(mutex_);
     if (!take_outgoing(s, out) && (s.queue.empty() || !may_start(s))) return false;
   }
-  if (out.is_completion) {
+  if (out.kind == InlineOutgoing::Kind::kCompletion) {
     complete(s, out.op, out.outcome);
+  } else if (out.kind == InlineOutgoing::Kind::kFailure) {
+    check(core_.on_failure({s.wire, out.outcome.status, out.outcome.message}));
   } else if (!out.body.empty()) {
     pass_on(s.wire, out);
   } else {
@@ -401,7 +403,8 @@ void InlineLink::after(InlineSession& s, host::Outcome outcome) {
     }
     settle(s, outcome);
     if (!s.outgoing.empty()) {
-      s.outgoing.push_back({.is_completion = true, .op = s.op, .outcome = std::move(outcome)});
+      s.outgoing.push_back(
+          {.kind = InlineOutgoing::Kind::kCompletion, .op = s.op, .outcome = std::move(outcome)});
       return;
     }
   }
@@ -421,7 +424,12 @@ void InlineLink::complete(InlineSession& s, Op op, const host::Outcome& outcome)
   {
     std::lock_guard lock(mutex_);
     s.call = Call::kNone;
-    if (op == Op::kExec || (op == Op::kCreate && !s.is_created)) remove(s);
+    if (op == Op::kExec || (op == Op::kCreate && !s.is_created)) {
+      remove(s);
+    } else if (op == Op::kCreate && s.failure) {
+      s.outgoing.push_back(
+          {.kind = InlineOutgoing::Kind::kFailure, .outcome = std::move(*s.failure)});
+    }
   }
   if (op == Op::kExec || (op == Op::kCreate && !s.is_created)) release_resources(s);
   const auto error = static_cast<ErrorCode>(outcome.error_code);

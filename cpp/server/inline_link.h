@@ -64,6 +64,7 @@ class InlineLink final : public InstanceLink, public std::enable_shared_from_thi
   loader_status_t alloc_result(loader_handle_t handle, uint64_t size, loader_buffer_t* out,
                                uint8_t** writable);
   loader_status_t finish(loader_handle_t call, loader_status_t status, std::string_view message);
+  loader_status_t fail(loader_handle_t handle, loader_status_t status, std::string_view message);
   void log(loader_handle_t handle, int32_t level, std::string_view text);
   void meter(loader_handle_t handle, std::string_view unit, double amount);
   void trace(loader_handle_t handle, std::string_view key, std::string_view value);

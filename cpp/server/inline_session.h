@@ -7,6 +7,7 @@
 #include <deque>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,17 +26,19 @@ struct InlineOperation {
   std::string open;                 // create and exec: parameters and metadata (open_blob.h)
 };
 
-// What leaves the engine in order: a result, or the end of a call.
+// What leaves the engine in order: a result, the end of a call, or the failure of the session.
 struct InlineOutgoing {
-  bool is_completion = false;
+  enum class Kind { kResult, kCompletion, kFailure };
+
+  Kind kind = Kind::kResult;
   // a result
   std::vector<uint8_t> body = {};
   std::vector<session::PayloadView> payloads = {};  // one reference each is ours
   uint64_t charge = 0;
   bool is_overdrawn = false;  // emitted beyond the credit: goes when there is some
-  // a completion
+  // a completion or a failure
   session::Op op = session::Op::kWrite;
-  host::Outcome outcome;
+  host::Outcome outcome = {};
 };
 
 struct InlineSession {
@@ -75,6 +78,7 @@ struct InlineSession {
   session::Op op = session::Op::kCreate;  // of the call
   bool is_finished_early = false;         // finish() came before PENDING was returned
   host::Outcome early;
+  std::optional<host::Outcome> failure;  // fail() came inside create: told once it has succeeded
   bool is_posted = false;
   bool is_closed = false;  // nothing may be emitted any more
   bool is_cancelled = false;

@@ -76,6 +76,13 @@ struct Completion {
   std::string_view message;
 };
 
+// The engine ended a session by itself. `status` is never 0.
+struct Failure {
+  Handle handle = 0;
+  int32_t status = 0;
+  std::string_view message;
+};
+
 // Whether what a host said can be right. kCorrupt: stop that host (CHANNEL_CORRUPT).
 enum class HostVerdict : uint8_t { kOk, kCorrupt };
 
@@ -140,6 +147,7 @@ class Shard {
   // What on_result() would say, before anything of the result has been fetched.
   ResultVerdict judge_result(Handle handle) const;
   HostVerdict on_result(Handle handle, const MessageView& result);
+  HostVerdict on_failure(const Failure& failure);
   // The host itself found a hung call.
   HostVerdict on_hung(Handle handle);
   // No pong: the instance takes no new work and gets its grace, then on_kill_instance.

@@ -5,16 +5,20 @@
 namespace loader::session {
 namespace {
 
-// The error of a failed operation; the engine's own code and text travel beside ours.
-Cause cause_of(const Completion& completion) {
+// The engine's own code and text travel beside our error.
+Cause cause_of(int32_t status, std::string_view message) {
   Cause cause;
-  cause.error = completion.error;
-  cause.engine_code = completion.status > 0 ? completion.status : 0;
-  cause.engine_message = completion.message;
-  if (cause.error != ErrorCode::kNone) return cause;
-  if (completion.status == LOADER_ERROR_INVALID_INPUT) cause.error = ErrorCode::INPUT_REJECTED;
-  if (completion.status == LOADER_ERROR_UNAVAILABLE) cause.error = ErrorCode::ENGINE_UNAVAILABLE;
-  if (completion.status == LOADER_ERROR_UNSUPPORTED) cause.error = ErrorCode::UNSUPPORTED;
+  cause.engine_code = status > 0 ? status : 0;
+  cause.engine_message = message;
+  if (status == LOADER_ERROR_INVALID_INPUT) cause.error = ErrorCode::INPUT_REJECTED;
+  if (status == LOADER_ERROR_UNAVAILABLE) cause.error = ErrorCode::ENGINE_UNAVAILABLE;
+  if (status == LOADER_ERROR_UNSUPPORTED) cause.error = ErrorCode::UNSUPPORTED;
+  return cause;
+}
+
+Cause cause_of(const Completion& completion) {
+  Cause cause = cause_of(completion.status, completion.message);
+  if (completion.error != ErrorCode::kNone) cause.error = completion.error;
   return cause;
 }
 
@@ -153,6 +157,18 @@ HostVerdict Shard::on_result(Handle handle, const MessageView& result) {
     }
   }
   return verdict(impl_->raise(s, Event::kResult, {}, &result));
+}
+
+HostVerdict Shard::on_failure(const Failure& failure) {
+  const Impl::Scope scope(*impl_);
+  SessionState* s = impl_->find(failure.handle);
+  if (s == nullptr) {
+    return impl_->was_issued(failure.handle) ? HostVerdict::kOk : HostVerdict::kCorrupt;
+  }
+  if (s->variant == Variant::kExec) return HostVerdict::kCorrupt;
+  if (s->state == State::kClosed) return HostVerdict::kOk;
+  const Cause cause = cause_of(failure.status, failure.message);
+  return verdict(impl_->raise(*s, Event::kEngineError, cause));
 }
 
 HostVerdict Shard::on_hung(Handle handle) {

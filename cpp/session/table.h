@@ -43,7 +43,7 @@ enum class Event : uint8_t {
   kClientCancel,
   kIdleTimeout,
   kDeadline,
-  kEngineError,
+  kEngineError,  // a call failed, or the engine ended the session without one
   kCallHung,
   kHostDied,
   kDrainDeadline,

@@ -19,7 +19,7 @@ from loader.host.load import BadWrapper, has, load_wrapper
 from loader.wrapper import Config, Error, Rejected, Session, Wrapper
 
 if TYPE_CHECKING:
-    from loader._host import Port
+    from loader._host import Params, Port
     from loader.host.event_loop import EventLoop
 
 # Numbers of wrapper.h.
@@ -141,7 +141,7 @@ class Driver:
             if self._loop is not None:
                 self._loop.stop()
 
-    def create(self, create: Callable[[Any], Any], params: Port) -> tuple[Any, Any, Any, Any, Any]:
+    def create(self, create: Callable[[Any], Any], params: Params) -> tuple[Any, Any, Any, Any, Any]:
         """Opens a session: the object, its write, and its end, cancel and destroy or None."""
         session = self._resolve(create(params))
         write = getattr(session, "write", None)

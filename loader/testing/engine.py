@@ -51,7 +51,10 @@ class TestSession:
         return self._host.end(self._handle, self._timeout_s)
 
     def take(self) -> list[Frame]:
-        """What has been emitted since the last call, from whatever thread."""
+        """What has been emitted since the last call, from whatever thread.
+
+        Raises: EngineFailure when that is nothing, and the wrapper has ended the session by `fail`.
+        """
         return self._host.take(self._handle)
 
     def cancel(self, reason: CloseReason = CloseReason.CLIENT_CANCEL) -> None:

@@ -18,6 +18,7 @@ import cffi
 HEADER = Path(__file__).resolve().parents[2] / "cpp/include/loader/wrapper.h"
 OK, CLOSED, INVALID_INPUT = 0, -3, -7
 ERROR_CAPACITY = 4096
+OFFSET_OF_1_1 = 96  # where loader_host_t ended before minor 1
 
 
 def declarations() -> str:
@@ -58,6 +59,7 @@ class Driver:
     library: Path
     config: Mapping[str, Any] = field(default_factory=dict)
     slots: int = 1
+    abi_minor: int = 1  # of the host that it plays
 
     def __enter__(self) -> Driver:
         self.ffi = cffi.FFI()
@@ -65,6 +67,7 @@ class Driver:
         self.lib = self.ffi.dlopen(str(self.library))
         self.table = self.lib.loader_wrapper()
         self.emitted: list[Emitted] = []
+        self.failures: list[CallFailed] = []  # of sessions, by the engine itself
         self.cancel_after: int | None = None
         self._keep: list[Any] = []
         self._results: dict[int, Any] = {}
@@ -108,14 +111,15 @@ class Driver:
 
     def _host(self) -> Any:
         host = self._new("loader_host_t*")
-        host.abi_major, host.abi_minor = 1, 0
-        host.struct_size = self.ffi.sizeof("loader_host_t")
+        host.abi_major, host.abi_minor = 1, self.abi_minor
+        host.struct_size = self.ffi.sizeof("loader_host_t") if self.abi_minor else OFFSET_OF_1_1
         members = {
             "emit": self._emit,
             "alloc_result": self._alloc_result,
             "log": lambda *_: None,
             "is_cancelled": self._is_cancelled,
             "deadline": lambda *_: 2**63 - 1,
+            "fail": self._fail,
         }
         for name, function in members.items():
             kind = self.ffi.typeof(getattr(host, name))
@@ -138,6 +142,11 @@ class Driver:
             if item.data.release:
                 item.data.release(self.ffi.addressof(item, "data"))
         self.emitted.append(Emitted(tuple(items), frame.position))
+        return OK
+
+    def _fail(self, _host: Any, _handle: int, status: int, message: Any, size: int) -> int:
+        text = bytes(self.ffi.buffer(message, size)).decode() if size else ""
+        self.failures.append(CallFailed(status, text))
         return OK
 
     def _alloc_result(self, _host: Any, _handle: int, size: int, out: Any, writable: Any) -> int:

@@ -49,7 +49,7 @@ class CallingBack final : public Listener {
       if (result->empty()) return {};
       const loader_status_t status = outbox_->post(std::move(result));
       if (status == LOADER_OK || status == LOADER_ERROR_CLOSED) return {};
-      return thrown(kCallbackFailed, "the result cannot be sent: is it larger than 256 MiB?");
+      return thrown(kCallbackFailed, kUnsendable);
     } catch (const std::exception& error) {
       return thrown(kCallbackFailed, error.what());
     }
@@ -89,8 +89,7 @@ loader_status_t emit_all(const Instance& instance, loader_handle_t call, const D
     const loader_host_t& host = instance.host();
     const loader_status_t status = host.emit(host.host, call, &result.frame(), 0);
     if (status != LOADER_ERROR_ARGUMENT) return status;
-    return tell(thrown(kExecFailed, "the result cannot be sent: is it larger than 256 MiB?"),
-                error);
+    return tell(thrown(kExecFailed, kUnsendable), error);
   } catch (const std::exception& wrong) {
     return tell(thrown(kExecFailed, wrong.what()), error);
   }

@@ -31,8 +31,20 @@ loader_status_t Outbox::post(std::unique_ptr<ResultFrame> result) {
 }
 
 void Outbox::finish(loader_handle_t call, const Failure& failure) {
+  end({nullptr, call, failure});
+}
+
+void Outbox::fail(const Failure& failure) {
+  end({nullptr, 0, failure});
+}
+
+void Outbox::give_up(const Failure& failure) {
+  tell_failure(failure);
+  close();
+}
+
+void Outbox::end(Entry entry) {
   std::lock_guard lock(mutex_);
-  Entry entry{nullptr, call, failure};
   if (!is_draining_) return pass_on(entry);
   queue(std::move(entry));
 }
@@ -69,15 +81,23 @@ void Outbox::drain() {
   instance_->leave();
 }
 
-// A session that is over refuses both, which is all there is to know of it here.
+// A session that is over refuses all, which is all there is to know of it here.
 void Outbox::pass_on(Entry& entry) {
   const loader_host_t& host = instance_->host();
+  const Failure& failure = entry.failure;
   if (entry.result) {
-    host.emit(host.host, handle_, &entry.result->frame(), 0);
+    const loader_status_t status = host.emit(host.host, handle_, &entry.result->frame(), 0);
+    if (status == LOADER_ERROR_ARGUMENT) tell_failure(thrown(kCallbackFailed, kUnsendable));
+  } else if (entry.call == 0) {
+    tell_failure(failure);
   } else {
-    host.finish(host.host, entry.call, entry.failure.code, entry.failure.text.data(),
-                entry.failure.text.size());
+    host.finish(host.host, entry.call, failure.code, failure.text.data(), failure.text.size());
   }
+}
+
+void Outbox::tell_failure(const Failure& failure) {
+  const loader_host_t& host = instance_->host();
+  host.fail(host.host, handle_, failure.code, failure.text.data(), failure.text.size());
 }
 
 bool Outbox::wait_for_room(std::chrono::seconds limit) {

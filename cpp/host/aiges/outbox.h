@@ -1,6 +1,6 @@
-// Results of callbacks on their way to the client. They leave at once while the client keeps up;
-// what it does not take yet waits here, in order, so that no thread of the library waits for a
-// client.
+// Results of callbacks on their way to the client, and the failure behind them. They leave at once
+// while the client keeps up; what it does not take yet waits here, in order, so that no thread of
+// the library waits for a client.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,11 @@ class Outbox : public std::enable_shared_from_this<Outbox> {
   // Never waits. LOADER_ERROR_CLOSED: nobody wants it any more.
   loader_status_t post(std::unique_ptr<ResultFrame> result);
   // Ends the call after everything that was posted.
-  void finish(loader_handle_t call, const Failure& failure);
+  void finish(loader_handle_t call, const Failure& failure = {});
+  // Ends the session likewise: whether a call of it waits or not.
+  void fail(const Failure& failure);
+  // The same at once: what waits is dropped.
+  void give_up(const Failure& failure);
   // Waits while more than the library may leave here has not been taken. False: `limit` has passed.
   bool wait_for_room(std::chrono::seconds limit);
   // Drops what waits; whoever waits for room goes on.
@@ -36,13 +40,15 @@ class Outbox : public std::enable_shared_from_this<Outbox> {
  private:
   struct Entry {
     std::unique_ptr<ResultFrame> result;  // or
-    loader_handle_t call = 0;
+    loader_handle_t call = 0;             // the end of that one; 0: of the session
     Failure failure;
   };
+  void end(Entry entry);
   bool has_room() const;    // under mutex_
   void queue(Entry entry);  // under mutex_
   void drain();
   void pass_on(Entry& entry);
+  void tell_failure(const Failure& failure);
 
   const std::shared_ptr<Instance> instance_;
   const loader_handle_t handle_;

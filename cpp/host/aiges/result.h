@@ -15,6 +15,9 @@ namespace loader::host::aiges {
 // Descriptions of returned lists have a length, those of callbacks end in NUL.
 enum class ValueEnd { kByLength, kByNul };
 
+// What is said of one that the host refuses.
+inline constexpr const char* kUnsendable = "the result cannot be sent: is it larger than 256 MiB?";
+
 class ResultFrame {
  public:
   // `is_once` says what a status means that is none. Throws std::invalid_argument for a list that

@@ -25,8 +25,6 @@ constexpr size_t kMostHeld = 1024;
 constexpr std::chrono::seconds kMostWait{15};
 constexpr std::chrono::hours kOwnWait{24 * 365};
 
-const char* const kTooLarge = "the result cannot be sent: is it larger than 256 MiB?";
-
 // The stream whose entry runs on this thread: its callbacks may wait for the client.
 thread_local const Stream* entered = nullptr;
 
@@ -92,7 +90,6 @@ loader_status_t Stream::write(loader_handle_t call, const loader_frame_t& frame,
   const Entered here(this);
   {
     std::lock_guard lock(mutex_);
-    if (failure_) return tell(failure_, error);
     if (is_finished() || frame.item_count == 0) return LOADER_OK;
   }
   Arguments arguments;
@@ -107,11 +104,11 @@ loader_status_t Stream::end(loader_handle_t call, loader_error_t& error) {
   bool is_input_over = false;
   {
     std::lock_guard lock(mutex_);
-    if (failure_) return tell(failure_, error);
+    if (has_failed_) return LOADER_PENDING;
     if (is_finished() || inputs_.empty()) return LOADER_OK;
     is_input_over = is_input_over_;
   }
-  if (is_input_over) return is_async() ? wait_for_final(call, error) : LOADER_OK;
+  if (is_input_over) return is_async() ? wait_for_final(call) : LOADER_OK;
   Arguments arguments;
   for (Input& input : inputs_) {
     if (std::exchange(input.is_ended, true)) continue;
@@ -153,7 +150,7 @@ loader_status_t Stream::pass_in(loader_handle_t call, Arguments& arguments, bool
                                 loader_error_t& error) {
   Failure failure = instance().run(
       kWriteFailed, [&] { return instance().functions().write(session_, arguments.nodes()); });
-  if (failure) return fail(std::move(failure), error);
+  if (failure) return fail(failure, error);
   return after_write(call, is_last, error);
 }
 
@@ -163,22 +160,17 @@ loader_status_t Stream::after_write(loader_handle_t call, bool is_last, loader_e
     is_input_over_ = true;
     send_held();
   }
-  if (is_async()) {
-    if (is_last) return wait_for_final(call, error);
-    std::lock_guard lock(mutex_);
-    return failure_ ? tell(failure_, error) : LOADER_OK;
-  }
+  if (is_async()) return is_last ? wait_for_final(call) : LOADER_OK;
   if (is_last) return read_until_final(error);
   bool is_empty = false;
   return instance().settings().reads_while_writing ? read_once(is_empty, error) : LOADER_OK;
 }
 
-loader_status_t Stream::fail(Failure failure, loader_error_t& error) {
+loader_status_t Stream::fail(const Failure& failure, loader_error_t& error) {
   std::lock_guard lock(mutex_);
   is_final_ = true;
   held_.clear();
-  failure_ = std::move(failure);
-  return tell(failure_, error);
+  return tell(failure, error);
 }
 
 // ---- results that are read
@@ -209,14 +201,14 @@ loader_status_t Stream::read_once(bool& is_empty, loader_error_t& error) {
   DataList* results = nullptr;
   Failure failure =
       instance().run(kReadFailed, [&] { return instance().functions().read(session_, &results); });
-  if (failure) return fail(std::move(failure), error);
+  if (failure) return fail(failure, error);
   is_empty = results == nullptr;
   if (is_empty) return LOADER_OK;
   try {
     ResultFrame result(results, ValueEnd::kByLength, false);
     const loader_host_t& host = instance().host();
     const loader_status_t status = host.emit(host.host, handle(), &result.frame(), 0);
-    if (status == LOADER_ERROR_ARGUMENT) return fail(thrown(kReadFailed, kTooLarge), error);
+    if (status == LOADER_ERROR_ARGUMENT) return fail(thrown(kReadFailed, kUnsendable), error);
     std::lock_guard lock(mutex_);
     is_final_ = is_final_ || result.is_final();
     return status;
@@ -227,10 +219,11 @@ loader_status_t Stream::read_once(bool& is_empty, loader_error_t& error) {
 
 // ---- results that come by callback
 
-loader_status_t Stream::wait_for_final(loader_handle_t call, loader_error_t& error) {
+// A call that finds the session failed is void: the failure is told, or on its way.
+loader_status_t Stream::wait_for_final(loader_handle_t call) {
   std::lock_guard lock(mutex_);
-  if (failure_) return tell(failure_, error);
   if (is_cancelled_) return LOADER_ERROR_CLOSED;
+  if (has_failed_) return LOADER_PENDING;
   waiting_call_ = call;
   if (is_final_) set_final({});
   return LOADER_PENDING;
@@ -254,7 +247,10 @@ int Stream::on_results(DataList* results, int ret) noexcept {
     const std::chrono::seconds limit = entered == this ? std::chrono::seconds(kOwnWait) : kMostWait;
     if (outbox_->wait_for_room(limit)) return 0;
     std::lock_guard lock(mutex_);
-    if (!is_final_) set_final(thrown(kCallbackFailed, "the client does not read its results"));
+    if (is_final_) return -1;
+    const Failure unread = thrown(kCallbackFailed, "the client does not read its results");
+    outbox_->give_up(unread);
+    set_final(unread);
     return -1;
   } catch (const std::exception& wrong) {
     std::lock_guard lock(mutex_);
@@ -279,19 +275,24 @@ void Stream::take(std::unique_ptr<ResultFrame> result) {
 
 void Stream::send(std::unique_ptr<ResultFrame> result) {
   if (outbox_->post(std::move(result)) == LOADER_ERROR_ARGUMENT)
-    throw std::invalid_argument(kTooLarge);
+    throw std::invalid_argument(kUnsendable);
 }
 
 void Stream::send_held() {
   for (auto& result : std::exchange(held_, {})) send(std::move(result));
 }
 
-// The call that waits for it, if any, ends behind the results.
-void Stream::set_final(Failure failure) {
+// A failure ends the session behind the results, whether a call waits for them or not.
+void Stream::set_final(const Failure& failure) {
   is_final_ = true;
-  failure_ = std::move(failure);
-  if (failure_) held_.clear();
-  if (const loader_handle_t call = std::exchange(waiting_call_, 0)) outbox_->finish(call, failure_);
+  has_failed_ = bool(failure);
+  const loader_handle_t call = std::exchange(waiting_call_, 0);
+  if (failure) {
+    held_.clear();
+    outbox_->fail(failure);
+  } else if (call != 0) {
+    outbox_->finish(call);
+  }
 }
 
 // ---- the end

@@ -3,7 +3,8 @@
 // (tags.h).
 //
 // The session is final when a result with status END or ONCE was seen, or it failed: later results
-// are refused, later input is taken and ignored.
+// are refused, later input is taken and ignored. What a callback says of a failure is told when it
+// comes, behind the results before it; what an entry says is that entry's answer.
 #pragma once
 
 #include <condition_variable>
@@ -52,14 +53,14 @@ class Stream final : public Listener {
   loader_status_t after_write(loader_handle_t call, bool is_last, loader_error_t& error);
   loader_status_t read_until_final(loader_error_t& error);
   loader_status_t read_once(bool& is_empty, loader_error_t& error);
-  loader_status_t wait_for_final(loader_handle_t call, loader_error_t& error);
-  loader_status_t fail(Failure failure, loader_error_t& error);
+  loader_status_t wait_for_final(loader_handle_t call);
+  loader_status_t fail(const Failure& failure, loader_error_t& error);
   // ---- under mutex_
   bool is_finished() const { return is_final_ && held_.empty(); }
   void take(std::unique_ptr<ResultFrame> result);
   void send(std::unique_ptr<ResultFrame> result);
   void send_held();
-  void set_final(Failure failure);
+  void set_final(const Failure& failure);
 
   const std::shared_ptr<Outbox> outbox_;
   const char* tag_ = nullptr;
@@ -71,7 +72,7 @@ class Stream final : public Listener {
   bool is_cancelled_ = false;
   bool is_final_ = false;
   bool is_input_over_ = false;
-  Failure failure_;
+  bool has_failed_ = false;           // by callback
   loader_handle_t waiting_call_ = 0;  // PENDING, until final
   // Results before the last input, where the configuration wants none before it.
   std::vector<std::unique_ptr<ResultFrame>> held_;

@@ -8,7 +8,7 @@
  *
  * Versions. Major differs: the host refuses the library before any other call. Minor differs: each
  * side uses only the members inside the other's `struct_size`; a NULL entry means "not supported".
- * The first three fields of the table are frozen for ever.
+ * The first three fields of the table are frozen for ever. What was appended says `since 1.n`.
  *
  * Ownership. Whoever allocates releases. A buffer carries `release`; NULL there means "borrowed,
  * moved or empty". Taking a buffer out of a frame: copy the struct, set the source's `release` to
@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 #define LOADER_ABI_MAJOR 1u
-#define LOADER_ABI_MINOR 0u
+#define LOADER_ABI_MINOR 1u
 #define LOADER_WRAPPER_SYMBOL "loader_wrapper"
 
 /* ---- status: 0 success, negative ours, positive the wrapper's own --------------------------- */
@@ -254,6 +254,17 @@ typedef struct loader_host {
   /* The host's side of an extension, or NULL. `id` as "loader.<name>/<rev>".
    * [thread: any] [when: ready] [blocks: no] [owns: callee] */
   const void* (*get_extension)(void* host, const char* id);
+
+  /* Since 1.1. Ends a session with an error, whatever it is doing: a call of it may run, or none.
+   * `status` as an entry would return it, neither LOADER_OK nor PENDING nor AGAIN; `message` may be
+   * NULL. Results emitted before it arrive before it, later ones are refused. A call left PENDING
+   * is void, a running one is cancelled, and destroy follows as after a write that failed. Inside
+   * create it holds once create has succeeded. LOADER_ERROR_CLOSED: the session is over, or failed
+   * already. LOADER_ERROR_ARGUMENT: another status, or a call of exec, which ends by its return or
+   * by finish.
+   * [thread: any] [when: open] [blocks: no] [owns: caller] */
+  loader_status_t (*fail)(void* host, loader_handle_t handle, loader_status_t status,
+                          const char* message, uint64_t message_size);
 } loader_host_t;
 
 /* ---- what the wrapper implements --------------------------------------------------------------- */
@@ -345,7 +356,7 @@ LOADER_FREEZE(sizeof(loader_frame_t) == 40);
 LOADER_FREEZE(sizeof(loader_error_t) == 24);
 LOADER_FREEZE(sizeof(loader_config_t) == 80);
 LOADER_FREEZE(sizeof(loader_open_t) == 48);
-LOADER_FREEZE(sizeof(loader_host_t) == 96);
+LOADER_FREEZE(sizeof(loader_host_t) == 104);
 LOADER_FREEZE(sizeof(loader_wrapper_t) == 112);
 #endif
 #undef LOADER_FREEZE

@@ -289,6 +289,13 @@ class Call {
   loader_status_t finish(loader_status_t status = LOADER_OK, std::string_view message = {}) const {
     return host_->finish(host_->host, handle_, status, message.data(), message.size());
   }
+  // Ends the session with an error, whatever it is doing, from any thread. CLOSED: it is over, or
+  // failed already; UNSUPPORTED: the host is older than ABI 1.1, so throw from the next entry.
+  loader_status_t fail(loader_status_t status, std::string_view message) const {
+    const bool has_fail = host_->struct_size >= offsetof(loader_host_t, fail) + sizeof host_->fail;
+    if (!has_fail || host_->fail == nullptr) return LOADER_ERROR_UNSUPPORTED;
+    return host_->fail(host_->host, handle_, status, message.data(), message.size());
+  }
   void log(int32_t level, std::string_view text) const {
     host_->log(host_->host, handle_, level, text.data(), text.size());
   }

@@ -33,6 +33,10 @@ class _Collected:
         self.responses.put(response)
         return 0
 
+    def on_failure(self, raised: BaseException) -> None:  # noqa: ARG002  its thread shows it
+        """The run ends with an error."""
+        self.responses.put(-1)
+
     def on_meter(self, key: str, count: float) -> None:
         """Shows it."""
         logger.info("metric %s: %s", key, count)

@@ -63,6 +63,9 @@ class Metered:
         """Adds to the trace."""
         self._host.trace(key, value)
 
+    def on_failure(self, raised: BaseException) -> None:
+        """Nothing: the caller of the wrapper's function hears what that says."""
+
 
 class Meter(Metered):
     """A call whose result is returned. One that is called back meanwhile is kept: some wrappers do that."""
@@ -86,7 +89,7 @@ class AsyncCall(Metered):
         super().__init__(port)
         self._author = author
         self._opening = opening
-        self._outbox = Outbox(port)
+        self._outbox = Outbox(port, port.finish)
         self._lock = threading.Lock()
         self._is_over = False
 
@@ -96,6 +99,11 @@ class AsyncCall(Metered):
             return -1
         self._outbox.finish(self._send(response))
         return 0
+
+    def on_failure(self, raised: BaseException) -> None:
+        """Ends the call with it."""
+        if self._end():
+            self._outbox.finish(self._author.failed(constants.CALLBACK_FAILED, raised, self._host.log))
 
     def abandon(self) -> None:
         """The wrapper refused the call: nothing it calls back counts."""

@@ -1,4 +1,4 @@
-"""Results of callbacks on their way to the client, in order.
+"""Results of callbacks on their way to the client, in order, and the error behind them.
 
 They leave at once while the client keeps up; what it does not take yet waits here, so that no thread of the
 wrapper, and with it no GIL, waits for a client. Refuses to know AIGES.
@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loader._host import Port
     from loader.wrapper import Error, Result
 
@@ -20,7 +22,7 @@ MOST_BYTES = 32 * 1024 * 1024
 
 
 class Entry(NamedTuple):
-    """A result, or, without one, the end of the call that returned PENDING."""
+    """A result, or, without one, the end: of the call that returned PENDING, or by an error."""
 
     result: Result | None
     size_bytes: int = 0
@@ -28,10 +30,11 @@ class Entry(NamedTuple):
 
 
 class Outbox:
-    """Of one session or call. Everything from any thread."""
+    """Of one session or call, which an error ends by `fail`. Everything from any thread."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, fail: Callable[[BaseException], None]) -> None:
         self._port = port
+        self._fail = fail
         self._changed = threading.Condition()
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
@@ -44,8 +47,15 @@ class Outbox:
         return self._add(Entry(result, size_bytes))
 
     def finish(self, error: Error | None) -> None:
-        """Ends the call after everything that was posted."""
+        """Ends the call, or by an error the session, after everything that was posted."""
         self._add(Entry(None, error=error))
+
+    def give_up(self, error: Error) -> None:
+        """Ends it by `error` at once: what waits is dropped."""
+        with self._changed:
+            self._break(error)
+            self._clear()
+            self._changed.notify_all()
 
     @property
     def is_empty(self) -> bool:
@@ -120,7 +130,10 @@ class Outbox:
         try:
             if entry.result is not None:
                 return self._port.try_emit(entry.result)
-            self._port.finish(entry.error)
+            if entry.error is not None:
+                self._fail(entry.error)
+            else:
+                self._port.finish()
         except ConnectionError:
             self._is_closed = True
         except ValueError:
@@ -150,5 +163,5 @@ class Outbox:
 
     def _break(self, raised: Exception) -> None:
         self._is_closed = True
-        with suppress(ConnectionError, ValueError):  # no call waits: the next one finds nothing to wait for
-            self._port.finish(raised)
+        with suppress(ConnectionError, ValueError):  # it is over
+            self._fail(raised)

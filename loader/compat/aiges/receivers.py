@@ -15,7 +15,16 @@ from loader.compat.aiges.convert import outcome_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RECEIVERS", "Receiver", "Receivers", "callback", "callback_metric", "callback_trace", "init_rq"]
+__all__ = [
+    "RECEIVERS",
+    "Receiver",
+    "Receivers",
+    "callback",
+    "callback_metric",
+    "callback_trace",
+    "init_rq",
+    "report_failure",
+]
 
 logger = logging.getLogger("aiges")
 
@@ -27,6 +36,9 @@ class Receiver(Protocol):
 
     def on_response(self, response: object) -> int:
         """0: taken; -1: nobody wants it any more."""
+
+    def on_failure(self, raised: BaseException) -> None:
+        """A thread that worked for it has died."""
 
     def on_meter(self, key: str, count: float) -> None: ...
     def on_trace(self, key: str, value: str) -> None: ...
@@ -103,6 +115,14 @@ def callback_metric(usrTag: Any = "", key: Any = "", count: Any = 0) -> int:
 def callback_trace(usrTag: Any = "", key: Any = "", value: Any = "") -> int:
     """Adds a key and value to the trace of the session of that usrTag or sid."""
     return _tell(usrTag, lambda receiver: receiver.on_trace(str(key), str(value)))
+
+
+def report_failure(name: object, raised: BaseException) -> bool:
+    """Ends the session or call of that usrTag or sid. False: there is none."""
+    receiver = RECEIVERS.find(name)
+    if receiver is not None:
+        receiver.on_failure(raised)
+    return receiver is not None
 
 
 def init_rq() -> queue.Queue[object]:

@@ -1,7 +1,8 @@
 """One session of an AIGES wrapper: what is called when, which results end it, what becomes of callbacks.
 
 It is final when a result with status END or ONCE was seen, or it failed: later results are refused, later
-input is taken and ignored. Results leave at once, by callback or read; see Outbox.
+input is taken and ignored. Results leave at once, by callback or read, and so does what a callback says of a
+failure, behind them; see Outbox. What a function of the wrapper says of one is the answer to its call.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class AigesSession(Metered, Session):
         self.is_held_back = False  # results before the last input wait for it
         self._handle: Any = None
         self._inputs: dict[str, _Input] = {}
-        self._outbox = Outbox(params)
+        self._outbox = Outbox(params, params.fail)
         self._caller: int | None = None  # the thread that is in a function of the wrapper for this session
         # Everything below from any thread.
         self._changed = threading.Condition()
@@ -56,7 +57,7 @@ class AigesSession(Metered, Session):
         self._is_final = False
         self._is_input_over = False
         self._is_waited_for = False  # a call is PENDING
-        self._failure: Error | None = None
+        self._has_failed = False  # by callback
         self._held: list[convert.Outcome] = []
         self._results = 0
 
@@ -101,8 +102,6 @@ class AigesSession(Metered, Session):
     def write(self, frame: Frame) -> object:
         """wrapperWrite, and what of the results is read after it."""
         with self._changed:
-            if self._failure is not None:
-                raise self._failure
             if self._is_finished():
                 return None
         statuses = [self._note(item) for item in frame.items]
@@ -113,8 +112,8 @@ class AigesSession(Metered, Session):
     def end(self) -> object:
         """What a client that says no status means: an empty END for each key of the input."""
         with self._changed:
-            if self._failure is not None:
-                raise self._failure
+            if self._has_failed:
+                return PENDING
             if not self._inputs and not self._is_final:
                 return None
             if self._is_finished():
@@ -153,21 +152,12 @@ class AigesSession(Metered, Session):
                 self._is_input_over = True
                 self._send_held()
         if self._is_async:
-            if is_last:
-                return self._until_final()
-            self._check()
-            return None
+            return self._until_final() if is_last else None
         if is_last:
             self._read_until_final()
         elif not self.is_held_back:
             self._read()
-        self._check()
         return None
-
-    def _check(self) -> None:
-        with self._changed:
-            if self._failure is not None:
-                raise self._failure
 
     # ---- results that are read
 
@@ -225,6 +215,10 @@ class AigesSession(Metered, Session):
             return self._broken(self._author.failed(constants.CALLBACK_FAILED, raised, self._params.log))
         return self._wait_for_room()
 
+    def on_failure(self, raised: BaseException) -> None:
+        """Ends the session with it."""
+        self._broken(self._author.failed(constants.CALLBACK_FAILED, raised, self._params.log))
+
     def _take(self, outcome: convert.Outcome) -> None:
         self._results += 1
         self._held.append(outcome)
@@ -244,7 +238,16 @@ class AigesSession(Metered, Session):
             return 0
         if self._outbox.wait_for_room(MOST_WAIT_S):
             return 0
-        return self._broken(error_of(constants.CALLBACK_FAILED, "the client does not read its results", -1))
+        return self._unread()
+
+    def _unread(self) -> int:
+        """The client does not take its results: the session fails, and what waits for it is lost."""
+        failure = error_of(constants.CALLBACK_FAILED, "the client does not read its results", -1)
+        with self._changed:
+            if not self._is_final:
+                self._outbox.give_up(failure)
+                self._set_final(failure)
+        return -1
 
     def _broken(self, failure: Error) -> int:
         with self._changed:
@@ -253,9 +256,10 @@ class AigesSession(Metered, Session):
         return -1
 
     def _until_final(self) -> object:
+        """A call that finds the session failed is void: the failure is told, or on its way."""
         with self._changed:
-            if self._failure is not None:
-                raise self._failure
+            if self._has_failed:
+                return PENDING
             if self._is_final or self._is_cancelled:
                 return self._emptied()
             self._is_waited_for = True
@@ -269,12 +273,12 @@ class AigesSession(Metered, Session):
         return PENDING
 
     def _set_final(self, failure: Error | None) -> None:
-        """The call that waits for it, if any, ends behind the results. Under the lock."""
+        """The call that waits for it, or by a failure the session, ends behind the results. Under the lock."""
         self._is_final = True
-        self._failure = failure
+        self._has_failed = failure is not None
         if failure is not None:
             self._held = []
-        if self._is_waited_for:
+        if failure is not None or self._is_waited_for:
             self._is_waited_for = False
             self._outbox.finish(failure)
         self._changed.notify_all()
@@ -284,7 +288,7 @@ class AigesSession(Metered, Session):
 
     def _fail(self, failure: Error) -> Error:
         with self._changed:
-            self._is_final, self._failure, self._held = True, failure, []
+            self._is_final, self._held = True, []
         return failure
 
     # ---- calls into the wrapper

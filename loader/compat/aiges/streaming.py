@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loader.compat.aiges.constants import PROCESS_MODE, THREAD_MODE
+from loader.compat.aiges.receivers import report_failure
 
 __all__ = [
     "PROCESS_MODE",
@@ -111,10 +112,26 @@ class WorkerThread(threading.Thread):
         self.is_stopping = True
 
     def run(self) -> None:
-        """Runs the class that works, until it ends."""
+        """Runs the class that works, until it ends; one that dies at work is replaced, and its session fails."""
+        while self._died_at_work():
+            pass
+
+    def _died_at_work(self) -> bool:
         worker = self.StreamHandleThreadClass(self, self.in_q, self.out_q)
+        run, was_at_work = worker.run, threading.Event()
+
+        def watched() -> None:
+            try:
+                run()
+            except BaseException as raised:
+                if report_failure(self.sid, raised):
+                    was_at_work.set()
+                raise
+
+        worker.run = watched
         worker.start()
         worker.join()
+        return was_at_work.is_set()
 
 
 class Pool:

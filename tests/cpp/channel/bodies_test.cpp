@@ -70,6 +70,7 @@ TEST(Bodies, bodies_have_one_size_only) {
   expect_exact_size(MeterBody{1.5, "seconds"});
   expect_exact_size(TraceBody{"key", "value"});
   expect_exact_size(HungBody{Operation::kWrite, 30'000'000'000});
+  expect_exact_size(FailureBody{42, "it broke"});
 }
 
 TEST(Bodies, init_is_read_as_written) {
@@ -138,6 +139,16 @@ TEST(Bodies, a_completion_carries_status_and_text) {
   bytes[0] = 99;
   EXPECT_FALSE(decode(bytes, out));
   EXPECT_FALSE(decode(Bytes(bytes.data(), 7), out));
+}
+
+// A failure carries the engine's own number and text; one without a number is none.
+TEST(Bodies, a_failure_carries_status_and_text) {
+  FailureBody out;
+  const std::vector<uint8_t> bytes = encode(FailureBody{10910, "it broke"});
+  ASSERT_TRUE(decode(bytes, out));
+  EXPECT_EQ(out.status, 10910);
+  EXPECT_EQ(out.message, "it broke");
+  EXPECT_FALSE(decode(encode(FailureBody{0, "it broke"}), out));
 }
 
 // A count of pairs that are not there costs no memory.

@@ -219,6 +219,7 @@ bool LoaderEnd::on_record(channel::RecordView& record) {
   channel::LogBody log;
   channel::PingBody ping;
   channel::HungBody hung;
+  channel::FailureBody failure;
   channel::ReleaseBody release;
   channel::MeterBody meter;
   channel::TraceBody trace;
@@ -258,6 +259,11 @@ bool LoaderEnd::on_record(channel::RecordView& record) {
     case RecordType::kHung:
       EXPECT_TRUE(decode(record.body, hung));
       answer.operation = hung.operation;
+      break;
+    case RecordType::kFailure:
+      EXPECT_TRUE(decode(record.body, failure));
+      answer.status = failure.status;
+      answer.text = failure.message;
       break;
     case RecordType::kRelease:
       EXPECT_TRUE(decode(record.body, release));
@@ -340,6 +346,14 @@ Answer LoaderEnd::wait_for(uint64_t handle, Operation operation) {
         return answer.handle == handle && answer.is_completion(operation);
       },
       "a completion");
+}
+
+Answer LoaderEnd::wait_failure(uint64_t handle) {
+  return wait(
+      [&](const Answer& answer) {
+        return answer.handle == handle && answer.type == RecordType::kFailure;
+      },
+      "a failure");
 }
 
 Answer LoaderEnd::wait_result(uint64_t handle) {

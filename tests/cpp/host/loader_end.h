@@ -32,7 +32,7 @@ struct Answer {
   channel::RecordType type{};
   uint64_t handle = 0;
   uint32_t shard = 0;
-  // COMPLETION and HUNG
+  // COMPLETION, HUNG and FAILURE
   channel::Operation operation{};
   int32_t status = 0;
   uint16_t error_code = 0;
@@ -94,6 +94,7 @@ class LoaderEnd : private channel::RecordSink {
               int limit_ms = 10'000);
   Answer wait_for(uint64_t handle, channel::Operation operation);
   Answer wait_result(uint64_t handle);
+  Answer wait_failure(uint64_t handle);
   // Whatever has come or comes within `ms` that fits.
   std::optional<Answer> poll(const std::function<bool(const Answer&)>& fits, int ms);
 

@@ -192,6 +192,17 @@ TEST(Libraries, ALaterMinorIsLoaded) {
   EXPECT_TRUE(library.flags() & channel::kHasSessions);
 }
 
+// A library that was built for the first minor runs as it did: the host's table only got longer.
+TEST(Libraries, TheFirstMinorIsServed) {
+  NativeEngine engine;
+  LoaderEnd loader(engine, setup_of("older"));
+  ASSERT_EQ(loader.start().status, LOADER_OK);
+  EXPECT_EQ(engine.identity().abi_minor, 0u);
+  loader.create(1);
+  loader.write(1, {{"text", "x"}});
+  EXPECT_EQ(loader.wait_for(1, Operation::kWrite).status, LOADER_OK);
+}
+
 // Sizes, strides, handles and texts that are lies are refused, each of them.
 TEST(Hostile, LiesAreRefused) {
   NativeEngine engine;
@@ -215,6 +226,51 @@ TEST(Hostile, TenThreadsMayEmit) {
   }
   EXPECT_EQ(loader.wait_for(1, Operation::kWrite).status, LOADER_OK);
   serves_on(loader, 2);
+}
+
+// Ten threads may end a session at once, while a call of it runs or create does: one does, after
+// the results that it emitted before.
+TEST(Hostile, TenThreadsMayFailTheSession) {
+  for (const char* entry : {"write", "create"}) {
+    NativeEngine engine;
+    LoaderEnd loader(engine, setup_of("hostile", hostile("ten_threads_fail", entry), 2));
+    loader.start();
+    loader.create(1);
+    loader.write(1, {{"trigger", ""}});
+    int results = 0;
+    bool is_created = false;
+    const auto next = [&] {
+      return loader.wait([](const Answer& a) { return a.handle == 1; }, "any record");
+    };
+    Answer answer = next();
+    for (; answer.type != RecordType::kFailure; answer = next()) {
+      results += answer.type == RecordType::kResult ? 1 : 0;
+      is_created |= answer.is_completion(Operation::kCreate);
+    }
+    EXPECT_TRUE(is_created);
+    EXPECT_GE(results, 20);
+    EXPECT_EQ(answer.status, 100);
+    EXPECT_EQ(answer.text, "broken");
+    loader.wait([](const Answer& a) { return a.text == "1 failed, 9 were refused"; }, "the log");
+    loader.destroy(1);
+    EXPECT_EQ(loader.wait_for(1, Operation::kDestroy).status, LOADER_OK);
+    EXPECT_FALSE(loader.poll([](const Answer& a) { return a.type == RecordType::kFailure; }, 0));
+    EXPECT_EQ(loader.stop(), 0);
+  }
+}
+
+// A thread that fails its session after destroy is refused.
+TEST(Hostile, LateFailuresAreRefused) {
+  NativeEngine engine;
+  LoaderEnd loader(engine, setup_of("hostile", hostile("fail_after_destroy", "destroy")));
+  loader.start();
+  for (uint64_t handle = 1; handle < 40; ++handle) serves_on(loader, handle);
+  for (int i = 1; i < 40; ++i) {
+    const Answer over =
+        loader.wait([](const Answer& a) { return a.type == RecordType::kLog; }, "a thread's end");
+    EXPECT_EQ(over.text, "late failures were refused");
+  }
+  EXPECT_FALSE(loader.poll([](const Answer& a) { return a.type == RecordType::kFailure; }, 0));
 }
 
 // A thread that emits and finishes after destroy is refused and disturbs nobody.
@@ -327,8 +383,8 @@ TEST_P(Refusals, NameTheFileTheFaultAndTheCure) {
 INSTANTIATE_TEST_SUITE_P(
     Libraries, Refusals,
     testing::Values(
-        Refusal{"wrong_major.so", {"wrapper ABI 2.0", "this host speaks 1.0", "rebuild it"}},
-        Refusal{"missing_entry.so", {"`fini`", "1.0", "Set `fini`"}},
+        Refusal{"wrong_major.so", {"wrapper ABI 2.1", "this host speaks 1.1", "rebuild it"}},
+        Refusal{"missing_entry.so", {"`fini`", "1.1", "Set `fini`"}},
         Refusal{"missing_destroy.so", {"`destroy`", "Set `destroy`"}},
         Refusal{"truncated.so", {"struct_size 48", "at least 112", "sizeof(loader_wrapper_t)"}},
         Refusal{"short_extension.so", {"loader.health/1", "struct_size 8", "knows 16", "sizeof"}},

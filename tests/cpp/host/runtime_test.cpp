@@ -538,6 +538,209 @@ TEST(HostRuntime, AFailedCreateIsNotDestroyed) {
   EXPECT_EQ(engine.count("fini"), 1);
 }
 
+// ---- the engine ends a session by itself
+
+// A session whose handle the test has, and through it the engine.
+class Failing : public testing::Test {
+ protected:
+  void begin(uint32_t threads = 1) {
+    engine.on_create = [this](void**, loader_handle_t made, loader_error_t&) {
+      handle = made;
+      return LOADER_OK;
+    };
+    loader = std::make_unique<LoaderEnd>(engine, host::test::Setup{.threads = threads});
+    loader->start();
+  }
+  void open(uint64_t wire, uint32_t records = 256) {
+    loader->create(wire, records);
+    loader->wait_for(wire, Operation::kCreate);
+  }
+  void close(uint64_t wire) {
+    loader->destroy(wire);
+    EXPECT_EQ(loader->wait_for(wire, Operation::kDestroy).status, LOADER_OK);
+  }
+  loader_status_t fail(loader_status_t status = 78) {
+    return engine.runtime->fail(handle, status, "lost");
+  }
+  // What comes first of these, to see their order.
+  Answer next(uint64_t wire) {
+    return loader->wait(
+        [wire](const Answer& a) {
+          return a.handle == wire && a.type != RecordType::kRelease && a.type != RecordType::kLog;
+        },
+        "any record");
+  }
+
+  ScriptEngine engine;
+  std::atomic<loader_handle_t> handle{0};
+  std::unique_ptr<LoaderEnd> loader;
+};
+
+// No call runs: what was emitted before arrives first, and what comes later is refused, once and
+// for all; destroy comes exactly once.
+TEST_F(Failing, ASessionFailsWithoutACall) {
+  begin();
+  open(1);
+  EXPECT_EQ(emit_bytes(*engine.runtime, handle, "before"), LOADER_OK);
+  EXPECT_EQ(fail(), LOADER_OK);
+  EXPECT_EQ(emit_bytes(*engine.runtime, handle, "after"), LOADER_ERROR_CLOSED);
+  EXPECT_EQ(fail(79), LOADER_ERROR_CLOSED);
+  EXPECT_EQ(next(1).items.at(0).data, "before");
+  const Answer failure = next(1);
+  EXPECT_EQ(failure.type, RecordType::kFailure);
+  EXPECT_EQ(failure.status, 78);
+  EXPECT_EQ(failure.text, "lost");
+  loader->write(1, {});
+  EXPECT_EQ(loader->wait_for(1, Operation::kWrite).status, LOADER_ERROR_CLOSED);
+  EXPECT_EQ(engine.count("write"), 0);
+  close(1);
+  EXPECT_EQ(fail(), LOADER_ERROR_CLOSED);
+  EXPECT_FALSE(loader->poll([](const Answer& a) { return a.type == RecordType::kFailure; }, 0));
+  EXPECT_EQ(loader->stop(), 0);
+  EXPECT_EQ(engine.count("destroy 1"), 1);
+}
+
+// Only what says how something failed ends a session, and only of a session that is there.
+TEST_F(Failing, WhatIsNoFailureIsRefused) {
+  begin();
+  std::atomic<loader_status_t> of_exec{LOADER_OK};
+  engine.on_exec = [&](loader_handle_t call, loader_frame_t&) {
+    of_exec = engine.runtime->fail(call, 78, "");
+    return LOADER_OK;
+  };
+  open(1);
+  constexpr loader_status_t kWrong[] = {LOADER_OK, LOADER_PENDING, LOADER_AGAIN,
+                                        -10,       -777,           kParked};
+  for (const loader_status_t status : kWrong)
+    EXPECT_EQ(fail(status), LOADER_ERROR_ARGUMENT) << status;
+  EXPECT_EQ(engine.runtime->fail(handle + 1, 78, ""), LOADER_ERROR_CLOSED);
+  loader->exec(2, {});
+  EXPECT_EQ(loader->wait_for(2, Operation::kExec).status, LOADER_OK);
+  EXPECT_EQ(of_exec, LOADER_ERROR_ARGUMENT);
+  loader->cancel(1);
+  loader->ping(1);
+  loader->wait([](const Answer& a) { return a.type == RecordType::kPong; }, "pong");
+  EXPECT_EQ(fail(LOADER_ERROR_UNAVAILABLE), LOADER_ERROR_CLOSED);
+  EXPECT_FALSE(loader->poll([](const Answer& a) { return a.type == RecordType::kFailure; }, 0));
+}
+
+// Inside create it holds once create has succeeded: results, opened, failure. A create that fails
+// says so itself.
+TEST_F(Failing, InsideCreateItWaitsForItsEnd) {
+  begin();
+  std::atomic<loader_status_t> result{LOADER_OK};
+  engine.on_create = [&](void**, loader_handle_t made, loader_error_t&) -> loader_status_t {
+    EXPECT_EQ(emit_bytes(*engine.runtime, made, "early"), LOADER_OK);
+    EXPECT_EQ(engine.runtime->fail(made, 78, "lost"), LOADER_OK);
+    EXPECT_EQ(engine.runtime->fail(made, 79, "again"), LOADER_ERROR_CLOSED);
+    EXPECT_EQ(emit_bytes(*engine.runtime, made, "late"), LOADER_ERROR_CLOSED);
+    return result;
+  };
+  loader->create(1);
+  EXPECT_EQ(next(1).items.at(0).data, "early");
+  EXPECT_TRUE(next(1).is_completion(Operation::kCreate));
+  EXPECT_EQ(next(1).status, 78);
+  close(1);
+  EXPECT_EQ(engine.count("destroy 1"), 1);
+  result = 31;
+  loader->create(2);
+  EXPECT_EQ(loader->wait_for(2, Operation::kCreate).status, 31);
+  EXPECT_EQ(loader->stop(), 0);
+  EXPECT_FALSE(loader->poll([](const Answer& a) { return a.type == RecordType::kFailure; }, 0));
+  EXPECT_EQ(engine.count("destroy 1"), 1);
+}
+
+// A call that waits for credit is freed; the failure is what the loader hears first.
+TEST_F(Failing, ABlockedEmitIsFreed) {
+  begin(2);
+  std::latch flooding(1);
+  engine.on_write = [&](void*, loader_handle_t call, loader_frame_t&) {
+    loader_status_t status = LOADER_OK;
+    for (int i = 0; status == LOADER_OK; ++i) {
+      if (i == 2) flooding.count_down();
+      status = emit_bytes(*engine.runtime, call, "bytes");
+    }
+    return status;
+  };
+  open(1, 2);
+  loader->write(1, {});
+  flooding.wait();
+  EXPECT_EQ(fail(), LOADER_OK);
+  EXPECT_EQ(next(1).type, RecordType::kResult);
+  EXPECT_EQ(next(1).type, RecordType::kResult);
+  EXPECT_EQ(next(1).type, RecordType::kFailure);
+  EXPECT_EQ(loader->wait_for(1, Operation::kWrite).status, LOADER_ERROR_CLOSED);
+  close(1);
+}
+
+// A call left PENDING is void: its finish is refused, and destroy answers it. A parked one ends.
+TEST_F(Failing, PendingAndParkedCallsAreVoid) {
+  begin();
+  std::atomic<loader_status_t> leaves{LOADER_PENDING};
+  std::counting_semaphore<2> left(0);
+  engine.on_write = [&](void*, loader_handle_t call, loader_frame_t&) -> loader_status_t {
+    handle = call;
+    if (leaves == kParked) {
+      EXPECT_EQ(emit_bytes(*engine.runtime, call, "b", LOADER_EMIT_NOWAIT), LOADER_OK);
+      EXPECT_EQ(emit_bytes(*engine.runtime, call, "b", LOADER_EMIT_NOWAIT), LOADER_AGAIN);
+    }
+    left.release();
+    return leaves;
+  };
+  engine.on_resume = [&](void*, loader_handle_t call) {
+    return emit_bytes(*engine.runtime, call, "b", LOADER_EMIT_NOWAIT);
+  };
+  open(1);
+  loader->write(1, {});
+  ASSERT_TRUE(left.try_acquire_for(kLimit));
+  EXPECT_EQ(fail(), LOADER_OK);
+  EXPECT_EQ(engine.runtime->finish(handle, LOADER_OK, ""), LOADER_ERROR_CLOSED);
+  EXPECT_EQ(next(1).type, RecordType::kFailure);
+  close(1);
+  EXPECT_EQ(loader->wait_for(1, Operation::kWrite).status, LOADER_ERROR_CLOSED);
+  leaves = kParked;
+  open(2, 1);
+  loader->write(2, {});
+  ASSERT_TRUE(left.try_acquire_for(kLimit));
+  EXPECT_EQ(next(2).type, RecordType::kResult);
+  EXPECT_EQ(fail(), LOADER_OK);
+  EXPECT_EQ(next(2).type, RecordType::kFailure);
+  EXPECT_EQ(loader->wait_for(2, Operation::kWrite).status, LOADER_ERROR_CLOSED);
+  close(2);
+}
+
+// The end of a session and its failure, at the same moment: the loader hears of the one that was
+// first, and the engine knows which.
+TEST_F(Failing, WhateverIsFirstIsTold) {
+  begin(2);
+  int failed = 0;
+  for (uint64_t wire = 1; wire <= 300; ++wire) {
+    open(wire);
+    std::latch ready(2);
+    loader_status_t status = LOADER_OK;
+    std::thread failing([&] {
+      ready.arrive_and_wait();
+      status = fail();
+    });
+    ready.arrive_and_wait();
+    loader->end(wire);
+    const Answer first = next(wire);
+    failing.join();
+    if (status == LOADER_OK) {
+      ++failed;
+      EXPECT_EQ(first.type, RecordType::kFailure);
+      loader->wait_for(wire, Operation::kEnd);
+    } else {
+      EXPECT_EQ(status, LOADER_ERROR_CLOSED);
+      EXPECT_TRUE(first.is_completion(Operation::kEnd));
+      EXPECT_EQ(first.status, LOADER_OK);
+    }
+    close(wire);
+  }
+  EXPECT_FALSE(loader->poll([](const Answer& a) { return a.type == RecordType::kFailure; }, 0));
+  RecordProperty("failed", failed);
+}
+
 // FINI destroys what is open with its reason, then calls fini, then run() returns 0.
 TEST(HostRuntime, FiniDestroysWhatIsOpen) {
   ScriptEngine engine;

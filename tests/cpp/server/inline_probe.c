@@ -17,7 +17,8 @@ enum { kResultBytes = 1024, kLentBytes = 1 << 20 };
 
 EXPORT atomic_int probe_created, probe_destroyed, probe_reason, probe_cancelled, probe_calls;
 EXPORT atomic_int probe_lent, probe_released, probe_overlaps, probe_nested, probe_finished;
-EXPORT atomic_int probe_late;
+EXPORT atomic_int probe_ended, probe_failed, probe_refused;
+EXPORT atomic_int probe_breaks; /* create fails its session */
 EXPORT sem_t probe_gate;
 
 static atomic_int running;
@@ -97,7 +98,8 @@ static void* emit_later(void* argument) {
   free(argument);
   const int sent = emit_many(work.host, work.call, work.count);
   const loader_status_t status = sent == work.count ? LOADER_OK : 7;
-  if (work.host->finish(work.host->host, work.call, status, NULL, 0) != LOADER_OK) probe_late++;
+  work.host->finish(work.host->host, work.call, status, NULL, 0);
+  probe_ended++;
   return NULL;
 }
 
@@ -108,6 +110,30 @@ static loader_status_t begin_later(const loader_host_t* host, loader_handle_t ca
   if (pthread_create(&thread, NULL, emit_later, work) != 0) abort();
   pthread_detach(thread);
   return LOADER_PENDING;
+}
+
+/* Results, then the failure; what comes after it is refused. */
+static void break_session(const loader_host_t* host, loader_handle_t handle, int count) {
+  emit_many(host, handle, count);
+  if (host->fail(host->host, handle, 78, "lost", 4) == LOADER_OK) probe_failed++;
+  if (host->fail(host->host, handle, 79, NULL, 0) == LOADER_ERROR_CLOSED) probe_refused++;
+  if (emit_many(host, handle, 1) == 0) probe_refused++;
+  if (host->finish(host->host, handle, LOADER_OK, NULL, 0) == LOADER_ERROR_CLOSED) probe_refused++;
+}
+
+static void* break_later(void* argument) {
+  const work_t work = *(work_t*)argument;
+  free(argument);
+  break_session(work.host, work.call, work.count);
+  return NULL;
+}
+
+static void begin_break(const loader_host_t* host, loader_handle_t handle, int count) {
+  pthread_t thread;
+  work_t* work = malloc(sizeof *work);
+  *work = (work_t){host, handle, count};
+  if (pthread_create(&thread, NULL, break_later, work) != 0) abort();
+  pthread_detach(thread);
 }
 
 static loader_status_t say_count(loader_error_t* error, int count) {
@@ -142,6 +168,9 @@ static loader_status_t run(const loader_host_t* host, loader_handle_t handle, lo
   }
   if (is_key(frame, "later")) return begin_later(host, call, number_of(frame));
   if (is_key(frame, "never")) return LOADER_PENDING;
+  if (is_key(frame, "break")) return break_session(host, handle, number_of(frame)), LOADER_OK;
+  if (is_key(frame, "break_later")) return begin_break(host, handle, number_of(frame)), LOADER_OK;
+  if (is_key(frame, "break_call")) return begin_break(host, call, number_of(frame)), LOADER_PENDING;
   if (is_key(frame, "lent")) return emit_lent(host, handle);
   if (is_key(frame, "gate")) sem_wait(&probe_gate);
   if (is_key(frame, "sleep")) sleep_ms(number_of(frame));
@@ -192,6 +221,7 @@ static loader_status_t create(void* instance, loader_handle_t handle, const load
   *made = (session_t){instance, handle};
   *session = made;
   probe_created++;
+  if (probe_breaks) break_session(instance, handle, 1);
   return LOADER_OK;
 }
 

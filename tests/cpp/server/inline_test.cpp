@@ -30,12 +30,21 @@ constexpr uint64_t kWindow = 64 << 10;
 class Counters {
  public:
   Counters() : handle_(dlopen(INLINE_DIRECTORY "/inline_probe.so", RTLD_NOW)) {
-    for (const char* name : {"created", "destroyed", "reason", "cancelled", "calls", "lent",
-                             "released", "overlaps", "nested", "finished", "late"})
+    for (const char* name :
+         {"created", "destroyed", "reason", "cancelled", "calls", "lent", "released", "overlaps",
+          "nested", "finished", "ended", "failed", "refused", "breaks"})
       *at(name) = 0;
   }
   ~Counters() { dlclose(handle_); }
   int operator[](const char* name) const { return at(name)->load(); }
+  void set(const char* name, int value) { *at(name) = value; }
+  // Nothing of a thread that says so last may outlive the library.
+  void wait_for(const char* name, int value) const {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while ((*this)[name] < value && std::chrono::steady_clock::now() < end)
+      std::this_thread::yield();
+    EXPECT_EQ((*this)[name], value) << name;
+  }
   void open_gate() { sem_post(static_cast<sem_t*>(dlsym(handle_, "probe_gate"))); }
 
  private:
@@ -363,11 +372,57 @@ TEST_P(Inline, ACancelledSessionIsDestroyedOnceWhateverItsThreadsDo) {
   EXPECT_EQ(client.reason, uint32_t{LOADER_REASON_CLIENT_CANCEL});
   EXPECT_EQ(counters_["destroyed"], 1);
   EXPECT_EQ(counters_["cancelled"], 1);
-  // Its late finish is refused; it must not outlive the library.
-  const auto end = std::chrono::steady_clock::now() + kPatience;
-  while (counters_["late"] == 0 && std::chrono::steady_clock::now() < end)
-    std::this_thread::yield();
-  EXPECT_EQ(counters_["late"], 1);
+  counters_.wait_for("ended", 1);  // its finish does no harm
+}
+
+// The failure of a session, from a thread while no call runs, from one that waits for credit,
+// inside a call, and while a call is PENDING: the results before it arrive, then it, and destroy
+// once.
+TEST_P(Inline, TheEngineEndsASessionByItself) {
+  int sessions = 0;
+  for (const char* key : {"break_later", "break", "break_call"}) {
+    for (const bool reads : {true, false}) {
+      Client client(last(), reads);
+      session::SessionId id = 0;
+      last().call([&] {
+        id = open(last(), client);
+        write(last(), id, key, "100");
+      });
+      if (!reads) {
+        EXPECT_FALSE(last().call([&] { return client.is_final(); })) << "results wait before it";
+        last().call([&] { client.read(id); });
+      }
+      ASSERT_TRUE(client.wait()) << key;
+      EXPECT_EQ(client.results, 100) << key;
+      EXPECT_EQ(client.reason, uint32_t{LOADER_REASON_ENGINE_ERROR});
+      EXPECT_EQ(client.engine_code, 78);
+      EXPECT_EQ(client.engine_message, "lost");
+      ++sessions;
+      counters_.wait_for("refused", 3 * sessions);
+      counters_.wait_for("destroyed", sessions);
+      EXPECT_EQ(counters_["failed"], sessions);
+    }
+  }
+}
+
+TEST_P(Inline, AFailureInsideCreateIsToldOnceItHasSucceeded) {
+  counters_.set("breaks", 1);
+  Client client(last());
+  last().call([&] { open(last(), client); });
+  ASSERT_TRUE(client.wait());
+  EXPECT_EQ(client.results, 1);
+  EXPECT_EQ(client.engine_code, 78);
+  counters_.wait_for("destroyed", 1);
+  EXPECT_EQ(counters_["reason"], LOADER_REASON_ENGINE_ERROR);
+}
+
+// An exec ends by its return.
+TEST_P(Inline, AnExecDoesNotFailByItself) {
+  Client client(last());
+  last().call([&] { exec(last(), client, "break", "1"); });
+  ASSERT_TRUE(client.wait());
+  EXPECT_EQ(client.reason, uint32_t{LOADER_REASON_FINISHED});
+  EXPECT_EQ(counters_["failed"], 0);
 }
 
 TEST_P(Inline, TheEndOfTheInstanceDestroysEachSessionOnceAndThenUnloads) {

@@ -24,7 +24,7 @@ bool is_out_of_reach(Walker walker, State state, Event event) {
   switch (event) {
     case Event::kIdleTimeout:  // an exec is never idle, nor is whoever may come back
       return is_served && walker != Walker::kSession;
-    case Event::kEngineError:  // while it is created only create can fail
+    case Event::kEngineError:  // while it is created no other call can fail; see FailureWalk
       return state == State::kCreating;
     default:
       return false;
@@ -301,6 +301,36 @@ INSTANTIATE_TEST_SUITE_P(Execs, Walk,
                                                           State::kClosing, State::kClosed),
                                           testing::ValuesIn(every_event())),
                          name_of_walk);
+
+// The other way to the event engine_error: the engine ends the session by itself, in any state.
+class FailureWalk : public testing::TestWithParam<std::tuple<Walker, State>> {};
+
+TEST_P(FailureWalk, EndsWhereTheTableSays) {
+  const auto [walker, state] = GetParam();
+  Scene s(Event::kOpen);
+  enter(s, walker, state, Event::kOpen);
+  ASSERT_EQ(s.w.state(s.id), state);
+  const int finals = s.front.finals;
+  const HostVerdict said = s.w.shard.on_failure({s.id, 3, "broken"});
+  const Cell& cell = lookup(Variant::kSession, state, Event::kEngineError);
+  EXPECT_EQ(s.w.state(s.id), cell.next);
+  EXPECT_EQ(said == HostVerdict::kCorrupt, state == State::kQueued);
+  expect_final(s, walker, state, Event::kEngineError, finals);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sessions, FailureWalk,
+                         testing::Combine(testing::Values(Walker::kSession, Walker::kDetached),
+                                          testing::Values(State::kQueued, State::kCreating,
+                                                          State::kOpen, State::kInputEnded,
+                                                          State::kClosing, State::kClosed)));
+
+// An exec ends by its completion: a host that says more is corrupt.
+TEST(ExecFailure, IsCorrupt) {
+  Scene s(Event::kOpen);
+  enter(s, Walker::kExec, State::kInputEnded, Event::kOpen);
+  EXPECT_EQ(s.w.shard.on_failure({s.id, 3, "broken"}), HostVerdict::kCorrupt);
+  EXPECT_EQ(s.w.state(s.id), State::kInputEnded);
+}
 
 }  // namespace
 }  // namespace loader::session::test

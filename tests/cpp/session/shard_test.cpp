@@ -110,6 +110,47 @@ TEST(Session, EngineErrorCarriesItsOwnCodeAndText) {
   EXPECT_EQ(other.error, ErrorCode::INPUT_REJECTED);
 }
 
+// The engine may end a session while no call of it runs: what it emitted before arrives, then its
+// own code and text; destroy follows, and the slot.
+TEST(Session, EngineMayFailWithoutACall) {
+  World w;
+  TestFront front;
+  const SessionId id = w.open_created(front);
+  w.host.emit(w.shard, id, "before");
+  EXPECT_EQ(w.shard.on_failure({id, 78, "lost the device"}), HostVerdict::kOk);
+  EXPECT_EQ(front.results, std::vector<std::string>{"before"});
+  EXPECT_EQ(front.finals, 1);
+  EXPECT_EQ(front.reason, static_cast<uint32_t>(LOADER_REASON_ENGINE_ERROR));
+  EXPECT_EQ(front.error, ErrorCode::ENGINE_ERROR);
+  EXPECT_EQ(front.engine_code, 78);
+  EXPECT_EQ(front.engine_message, "lost the device");
+  EXPECT_EQ(w.shard.on_failure({id, 79, "again"}), HostVerdict::kOk);
+  EXPECT_EQ(w.host.work[id].destroys, 1);
+  EXPECT_EQ(w.pool->used(1), 1u);
+  w.host.complete(w.shard, id);
+  EXPECT_EQ(w.pool->used(1), 0u);
+  EXPECT_EQ(w.shard.on_failure({id, 80, "late"}), HostVerdict::kOk);
+  TestFront unable;
+  const SessionId other = w.open_created(unable);
+  w.shard.on_failure({other, LOADER_ERROR_UNAVAILABLE, "no device"});
+  EXPECT_EQ(unable.error, ErrorCode::ENGINE_UNAVAILABLE);
+}
+
+// While a call runs: the call is told to return, and what it returns changes nothing any more.
+TEST(Session, EngineMayFailWhileACallRuns) {
+  World w;
+  TestFront front;
+  const SessionId id = w.open_created(front);
+  w.shard.input_end(id);
+  w.shard.on_failure({id, 78, "lost the device"});
+  EXPECT_EQ(front.engine_code, 78);
+  EXPECT_EQ(w.host.work[id].cancels, 1);
+  EXPECT_EQ(w.host.complete(w.shard, id), HostVerdict::kOk);  // the end, which had gone well
+  EXPECT_EQ(front.finals, 1);
+  w.host.complete(w.shard, id);
+  EXPECT_EQ(w.shard.session_count(), 0u);
+}
+
 // A create that fails is not destroyed, and gives its slot back at once.
 TEST(Session, FailedCreateIsNotDestroyed) {
   World w;

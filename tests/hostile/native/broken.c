@@ -16,7 +16,8 @@
 #define BAD_DESCRIBE 8
 #define DYING_DESCRIBE 9
 #define SHORT_EXTENSION 10
-#define NEWER 11 /* the one that is good: of a later minor, with a longer table */
+#define NEWER 11 /* good: of a later minor, with a longer table */
+#define OLDER 12 /* good: of the first minor */
 
 #if BROKEN == NOT_A_WRAPPER
 LOADER_EXPORT int answer(void) {
@@ -71,7 +72,9 @@ const loader_wrapper_t* loader_wrapper(void) {
     void* later[8]; /* what this version does not know */
   } whole = {.table = {
                  .abi_major = BROKEN == WRONG_MAJOR ? LOADER_ABI_MAJOR + 1 : LOADER_ABI_MAJOR,
-                 .abi_minor = BROKEN == NEWER ? LOADER_ABI_MINOR + 1 : LOADER_ABI_MINOR,
+                 .abi_minor = BROKEN == NEWER   ? LOADER_ABI_MINOR + 1
+                              : BROKEN == OLDER ? 0
+                                                : LOADER_ABI_MINOR,
                  .struct_size = BROKEN == TRUNCATED ? 48
                                 : BROKEN == NEWER   ? sizeof whole
                                                     : sizeof(loader_wrapper_t),

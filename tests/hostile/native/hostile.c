@@ -238,6 +238,63 @@ static loader_status_t emit_from_ten_threads(scene_t* scene) {
   return LOADER_OK;
 }
 
+typedef struct failing {
+  late_t target;
+  atomic_int failed;
+  atomic_int refused;
+} failing_t;
+
+static void* emit_and_fail(void* argument) {
+  failing_t* failing = argument;
+  const loader_host_t* host = failing->target.host;
+  emit_some(&failing->target);
+  const loader_status_t status = host->fail(host->host, failing->target.handle, 100, "broken", 6);
+  if (status == LOADER_OK) atomic_fetch_add(&failing->failed, 1);
+  if (status == LOADER_ERROR_CLOSED) atomic_fetch_add(&failing->refused, 1);
+  return NULL;
+}
+
+/* Ten threads end the session at once; one of them may. */
+static loader_status_t fail_from_ten_threads(scene_t* scene) {
+  failing_t failing = {{scene->instance->host, scene->handle}, 0, 0};
+  pthread_t threads[kEmitters];
+  for (int i = 0; i < kEmitters; ++i) pthread_create(&threads[i], NULL, emit_and_fail, &failing);
+  for (int i = 0; i < kEmitters; ++i) pthread_join(threads[i], NULL);
+  char text[64];
+  const int size = snprintf(text, sizeof text, "%d failed, %d were refused",
+                            atomic_load(&failing.failed), atomic_load(&failing.refused));
+  const loader_host_t* host = failing.target.host;
+  host->log(host->host, 0, LOADER_LOG_INFO, text, (uint64_t)size);
+  return LOADER_OK;
+}
+
+static void* fail_late(void* argument) {
+  late_t late = *(late_t*)argument;
+  free(argument);
+  int refused = 0;
+  for (int i = 0; i < kEmits; ++i) {
+    const loader_status_t status = late.host->fail(late.host->host, late.handle, 100, NULL, 0);
+    if (status == LOADER_ERROR_CLOSED) ++refused;
+    rest(1);
+  }
+  const char* text = refused == kEmits ? "late failures were refused" : "a late failure was taken";
+  late.host->log(late.host->host, 0, LOADER_LOG_WARNING, text, strlen(text));
+  return NULL;
+}
+
+/* Run in destroy: from a thread that goes on after it. */
+static loader_status_t fail_after_destroy(scene_t* scene) {
+  late_t* late = malloc(sizeof *late);
+  pthread_t thread;
+  if (late == NULL) return LOADER_ERROR_MEMORY;
+  *late = (late_t){scene->instance->host, scene->handle};
+  if (pthread_create(&thread, NULL, fail_late, late) != 0)
+    free(late);
+  else
+    pthread_detach(thread);
+  return LOADER_OK;
+}
+
 static loader_status_t never_finish(scene_t* scene) {
   (void)scene;
   return LOADER_PENDING;
@@ -406,6 +463,8 @@ static const row_t kRows[] = {
     {"lie", lie},
     {"emit_after_destroy", emit_after_destroy},
     {"ten_threads", emit_from_ten_threads},
+    {"ten_threads_fail", fail_from_ten_threads},
+    {"fail_after_destroy", fail_after_destroy},
     {"never_finish", never_finish},
     {"finish_twice", finish_twice},
     {"fork", fork_child},

@@ -58,6 +58,9 @@ STAGE = """
                 self.is_first = False
                 Thread(target=self.emit_late, daemon=True).start()
                 return None
+            if self.mode == "lose":
+                Thread(target=self.lose, daemon=True).start()
+                return None
             if self.mode == "many":
                 for i in range(int(self.name)):
                     self.emit({"text": str(i)})
@@ -67,6 +70,11 @@ STAGE = """
         def emit_late(self):
             assert GATES[self.name].wait(WAIT_S)
             self.emit({"text": "late"})
+
+        def lose(self):
+            assert GATES[self.name].wait(WAIT_S)
+            self.emit({"text": "last"})
+            self.fail(Error(4711, "lost"))
 
 
     class Stage(Wrapper):

@@ -78,6 +78,18 @@ def client(served: Running) -> Iterator[Client]:
         yield client
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_by_callback_comes_while_the_client_only_listens(client: Client, way: str) -> None:
+    """It is told when it is called back, behind the results before it, and not with the next input."""
+    with client.session(f"called-{way}", {"do": "late_error"}, timeout_s=20) as session:
+        session.write({"in": "x"})
+        results = session.results()
+        assert [next(results)["n"] for _ in range(2)] == ["before", "before"]
+        with pytest.raises(LoaderError) as raised:
+            next(results)
+    assert (raised.value.engine_code, raised.value.engine_message) == (10910, "text of 33;code=33")
+
+
 def report(client: Client, engine: str, what: str) -> str:
     """What the library says about itself."""
     [result] = client.exec(engine, {"in": "x"}, params={"do": what}, timeout_s=20)

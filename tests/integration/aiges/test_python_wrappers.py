@@ -158,6 +158,33 @@ def test_an_error_by_callback_ends_the_session(client: Client) -> None:
     assert (raised.value.engine_code, raised.value.engine_message) == (10910, "no result..;code=100")
 
 
+def failure_while_listening(client: Client, engine: str, items: Mapping[str, object]) -> tuple[int, str]:
+    """What ends a session of one write, from which no further input comes."""
+    with client.session(engine, timeout_s=LIMIT_S) as session:
+        session.write(items)
+        with pytest.raises(errors.LoaderError) as raised:
+            list(session)
+    return raised.value.engine_code, raised.value.engine_message
+
+
+def test_an_error_by_callback_comes_while_the_client_only_listens(client: Client) -> None:
+    """It is told when it is called back, not with the next input, of which there is none."""
+    found = failure_while_listening(client, "e3_sdk", {"input": "error 100"})
+    assert found == (10910, "no result..;code=100")
+
+
+def test_a_worker_that_dies_fails_its_session_and_is_replaced(loader: Running, client: Client) -> None:
+    """More often than the pool has places: each session hears of it at once, and the next one is served."""
+    for _ in range(12):
+        found = failure_while_listening(client, "e2_mixed", {"in": "die"})
+        assert found == (10910, "KeyError: 'dead';code=-1")
+    with client.session("e2_mixed", timeout_s=LIMIT_S) as session:
+        session.write({"in": Item("x", status="end")})
+        session.end()
+        assert len(list(session)) == 3
+    until(lambda: 'raise KeyError(\\"dead\\")' in loader.log_text(), "the traceback in the log")
+
+
 def test_a_refused_create_gives_its_slot_back(client: Client) -> None:
     """SessionCreateResponse.error_code: 10905; the next one is served."""
     for _ in range(10):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import xsf_protos as xsf
 from running import Running
@@ -20,6 +22,9 @@ from xsf_client import (
     expect,
     payload,
 )
+
+from loader.client import Client
+from loader.errors import LoaderError
 
 
 def attributes(came: object) -> dict[str, str]:
@@ -204,6 +209,34 @@ def test_a_poll_is_answered_the_moment_there_is_a_result(client: Xsf) -> None:
     client.once("stage", [payload("in", b"open")], params={"mode": "open", "name": "g1"})
     assert client.answer_of("AIOut", poll).summary == (0, CONTINUE, ["late"])
     client.call("AIExcp", session)
+
+
+def test_a_poll_is_answered_the_moment_the_engine_fails(client: Xsf) -> None:
+    """No call into the engine runs: the results before it, then the error, to polls that were waiting."""
+    session = client.echoed(client.create("stage", params={"mode": "lose", "name": "g5"}))
+    body = xsf.LoaderInput(state=STREAM_STATE, sync_id=1, pl=[payload("in", b"x", status="1")])
+    assert client.call("AIIn", session, body).summary == (0, BEGIN, [])
+    started = time.monotonic()
+    polls = [client.begin("AIOut", session, waitTime="20000") for _ in range(2)]
+    client.once("stage", [payload("in", b"open")], params={"mode": "open", "name": "g5"})
+    answers = sorted((client.answer_of("AIOut", poll) for poll in polls), key=lambda one: one.output.code)
+    assert time.monotonic() - started < 10, "long before their waitTime"
+    assert [one.summary for one in answers] == [(0, CONTINUE, ["last"]), (10907, END, [])]
+    assert answers[1].output.err == "lost;code=4711"
+    assert client.call("AIOut", session).output.code == 10101
+
+
+def test_a_session_of_ours_hears_of_it_too(service: Running, client: Xsf) -> None:
+    """loader.v1: the results before it, then the error, while the client only listens."""
+    params = {"mode": "lose", "name": "g6"}
+    with Client(service.ready["grpc"]) as ours, ours.session("stage", params, timeout_s=20) as session:
+        session.write({"in": "x"})
+        client.once("stage", [payload("in", b"open")], params={"mode": "open", "name": "g6"})
+        results = session.results()
+        assert next(results)["text"] == "last"
+        with pytest.raises(LoaderError) as raised:
+            next(results)
+    assert (raised.value.engine_code, raised.value.engine_message) == (4711, "lost")
 
 
 def test_a_poll_without_result_is_answered_before_the_client_gives_up(client: Xsf) -> None:

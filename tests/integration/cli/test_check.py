@@ -94,7 +94,7 @@ def test_what_a_module_prints_or_leaves_behind_is_its_own_business(tmp_path: Pat
 @pytest.mark.parametrize(
     ("library", "message"),
     [
-        ("wrong_major", "it was built for wrapper ABI 2.0, this host speaks 1.0"),
+        ("wrong_major", "it was built for wrapper ABI 2.1, this host speaks 1.1"),
         ("missing_entry", "has no entry `fini`"),
         ("truncated", "struct_size 48"),
         ("unresolved", "undefined symbol a_function_that_nobody_defines"),

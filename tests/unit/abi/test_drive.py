@@ -13,7 +13,7 @@ from abi_driver import CallFailed, Driver
 def test_table_states_its_version(echo: Path) -> None:
     """The frozen prefix says which ABI, and how much of the table there is."""
     with Driver(echo) as engine:
-        assert (engine.table.abi_major, engine.table.abi_minor) == (1, 0)
+        assert (engine.table.abi_major, engine.table.abi_minor) == (1, 1)
         assert engine.table.struct_size == engine.ffi.sizeof("loader_wrapper_t")
         assert engine.ffi.string(engine.table.name).decode() == echo.parent.name.rstrip("0")
         assert engine.describe()["properties"]["non_blocking"] is True
@@ -74,6 +74,42 @@ LOADER_WRAPPER(Thrower, "thrower", "1")
         assert failure(engine, "odd")[0] == -8
         assert failure(engine, "nothing") == (-7, "the frame has no item 'absent': send one under that key")
         assert not engine.table.create
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_a_session_fails_where_the_host_can_be_told(
+    tmp_path: Path, compiler: Callable[..., subprocess.CompletedProcess[str]], minor: int
+) -> None:
+    """Call::fail reaches a host of 1.1; one of 1.0 has no such entry, and the wrapper is told that."""
+    source = tmp_path / "wrapper.cpp"
+    source.write_text(
+        """
+#include "loader/wrapper.hpp"
+class Device : public loader::Session {
+ public:
+  loader_status_t write(loader::Call& call, loader::Frame&) override {
+    const std::string status = std::to_string(call.fail(42, "the device is gone"));
+    call.emit(loader::Result().text("status", status));
+    return LOADER_OK;
+  }
+};
+class Wrapper : public loader::Wrapper {
+ public:
+  std::unique_ptr<loader::Session> create(loader::Call&, const loader::Open&) override {
+    return std::make_unique<Device>();
+  }
+};
+LOADER_WRAPPER(Wrapper, "device", "1")
+"""
+    )
+    library = tmp_path / "wrapper.so"
+    built = compiler("c++17", source, "-fPIC", "-shared", "-o", str(library))
+    assert built.returncode == 0, built.stderr
+    with Driver(library, abi_minor=minor) as engine, engine.session() as session:
+        [result] = session.write({"in": b""})
+        told = [(one.status, one.text) for one in engine.failures]
+    assert result["status"] == (b"0" if minor else b"-5")
+    assert told == ([(42, "the device is gone")] if minor else [])
 
 
 def failure(engine: Driver, key: str) -> tuple[int, str]:

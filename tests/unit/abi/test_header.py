@@ -70,6 +70,7 @@ OFFSETS = {
         "deadline": 72,
         "is_cancelled": 80,
         "get_extension": 88,
+        "fail": 96,  # since 1.1
     },
     "loader_wrapper_t": {
         "abi_major": 0,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loader.compat.aiges.outbox import MOST_BYTES, MOST_RESULTS, Outbox
-from loader.wrapper import Result
+from loader.wrapper import Error, Result
 
 LIMIT_S = 10
 
@@ -37,13 +37,16 @@ class Gate:
     def finish(self, error: BaseException | None = None) -> None:
         self.sent.append("finished")
 
+    def fail(self, error: BaseException) -> None:
+        self.sent.append(error)
+
     def tell_all(self) -> None:
         while self.waiting:
             self.waiting.pop()()
 
 
 def filled(port: Any, count: int) -> Outbox:
-    outbox = Outbox(port)
+    outbox = Outbox(port, port.fail)
     for number in range(count):
         assert outbox.post(Result([("n", number)]), 1)
     return outbox
@@ -76,7 +79,7 @@ def test_nothing_overtakes_what_a_thread_is_emitting() -> None:
 def test_nothing_overtakes_the_only_one() -> None:
     """A large result that a thread is emitting, and nothing behind it: the next one waits."""
     port = Gate()
-    outbox = Outbox(port)
+    outbox = Outbox(port, port.fail)
     assert outbox.post(Result([("n", 0)]), MOST_BYTES + 1)
     own = threading.Thread(target=outbox.make_room)
     own.start()
@@ -99,4 +102,44 @@ def test_a_thread_waits_for_room_until_a_limit() -> None:
     assert not outbox.wait_for_room(0.01)
     outbox.close()
     assert outbox.wait_for_room(0)
+    assert not outbox.post(Result([]), 1)
+
+
+def test_an_error_follows_what_was_posted() -> None:
+    """The client gets the results before it, and then that."""
+    port = Gate()
+    outbox = filled(port, 2)
+    failure = Error(10910, "broken;code=1")
+    outbox.finish(failure)
+    assert port.sent == []
+    port.has_credit.set()
+    port.tell_all()
+    assert port.sent == [*numbers(2), failure]
+
+
+def test_a_result_that_cannot_be_sent_is_an_error() -> None:
+    """One that is refused while it waits ends the session, though nobody waits for its outcome."""
+    port = Gate()
+    outbox = filled(port, 1)
+    refused = ValueError("too large")
+
+    def refuse(value: Result) -> bool:
+        raise refused
+
+    port.try_emit = refuse  # type: ignore[method-assign]
+    port.tell_all()
+    assert port.sent == [refused]
+    assert not outbox.post(Result([]), 1)
+
+
+def test_giving_up_drops_what_waits() -> None:
+    """A client that does not read is told at once, not behind what it does not read."""
+    port = Gate()
+    outbox = filled(port, 2)
+    failure = Error(10910, "the client does not read its results;code=-1")
+    outbox.give_up(failure)
+    assert port.sent == [failure]
+    port.has_credit.set()
+    port.tell_all()
+    assert port.sent == [failure]
     assert not outbox.post(Result([]), 1)

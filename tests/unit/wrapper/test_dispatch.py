@@ -306,6 +306,88 @@ def test_late_emit_and_finish_are_refused() -> None:
         kept[0].emit("later still")
 
 
+class Breaking(Wrapper):
+    """Sessions that end themselves: inside create, while no call runs, or while one is PENDING."""
+
+    sessions: list[Session] = []
+
+    def create(self, params: Params) -> Session:
+        EVENTS.clear()
+        if params.get("early"):
+            params.emit("early")
+            params.fail(Error(41, "no device"))
+        self.sessions.append(RecordingSession(EVENTS, str(params.get("way", "plain"))))
+        return self.sessions[-1]
+
+
+def test_a_session_may_fail_while_no_call_runs() -> None:
+    """What was emitted before arrives first; later emits and failures are refused; destroy comes once."""
+    with open_wrapper(Breaking) as engine:
+        session = engine.create()
+        breaking = Breaking.sessions[-1]
+        breaking.emit("before")
+        worker = threading.Thread(target=breaking.fail, args=(Error(42, "lost"),))
+        worker.start()
+        worker.join()
+        assert breaking.is_cancelled
+        for late in (
+            lambda: breaking.emit("late"),
+            lambda: breaking.fail(Error(43, "again")),
+            breaking.finish,
+        ):
+            with pytest.raises(ConnectionError, match="over"):
+                late()
+        assert values(session.take()) == ["before"]
+        for call in (session.take, lambda: session.write({}), session.end):
+            with pytest.raises(EngineFailure) as caught:
+                call()
+            assert caught.value.args == (42, "lost")
+        session.destroy(CloseReason.ENGINE_ERROR)
+        with pytest.raises(ConnectionError, match="over"):
+            breaking.fail(Error(44, "late"))
+    assert EVENTS == ["destroy engine_error"]
+
+
+def test_a_failure_ends_a_pending_call() -> None:
+    """The call is void, its caller hears the failure, and a finish is refused."""
+    with open_wrapper(Breaking) as engine, pytest.raises(EngineFailure) as caught:
+        session = engine.create(way="later")
+        breaking = Breaking.sessions[-1]
+        worker = threading.Thread(target=breaking.fail, args=(ValueError("odd"),))
+        worker.start()
+        session.write({})
+    worker.join()
+    assert caught.value.args == (-8, "ValueError: odd")
+    with pytest.raises(ConnectionError):
+        breaking.finish()
+
+
+def test_a_failure_inside_create_holds_once_it_has_returned() -> None:
+    """Emitting worked, the session is open, and its first call says why it is over."""
+    with open_wrapper(Breaking) as engine, engine.session(early=True) as session:
+        assert values(session.take()) == ["early"]
+        with pytest.raises(EngineFailure) as caught:
+            session.write({})
+        assert caught.value.args == (41, "no device")
+
+
+def test_only_a_session_fails_and_only_with_an_exception() -> None:
+    """A one-shot call ends by its return, or by finish; what is no exception says nothing."""
+
+    class Curious(Wrapper):
+        def exec(self, request: Request) -> str:
+            return str(hasattr(request, "fail"))
+
+    with open_wrapper(Curious) as engine:
+        assert values(engine.exec({})) == ["False"]
+    with (
+        open_wrapper(Breaking) as engine,
+        engine.session(),
+        pytest.raises(TypeError, match="fail takes an exception, not a str"),
+    ):
+        Breaking.sessions[-1].fail("lost")  # type: ignore[arg-type]
+
+
 def test_session_object_is_unusable_before_create_returned() -> None:
     """emit in __init__ says what to do instead."""
     with pytest.raises(RuntimeError, match=r"use params\.emit"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from loader.compat.aiges import constants
-from loader.compat.aiges.author import error_of
 from loader.compat.aiges.session import AigesSession
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class CommandSession(AigesSession):
     def _wait_for_room(self) -> int:
         if self._outbox.holds_at_most(MOST_WAITING, MOST_WAITING_BYTES):
             return 0
-        return self._broken(error_of(constants.CALLBACK_FAILED, "the client does not read its results", -1))
+        return self._unread()
 
     def destroy(self, reason: CloseReason) -> None:
         """wrapperDestroy. The command may give the handle away as soon as it knows: it is released before."""

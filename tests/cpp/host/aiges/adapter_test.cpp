@@ -405,17 +405,48 @@ TEST(AigesCallback, InputAfterTheEndIsIgnored) {
   served.close();
 }
 
-// An error that is called back ends the session with its code and text, at the last input at once.
+// An error that is called back ends the session with its code and text, whatever input comes with
+// it and after it.
 TEST(AigesCallback, AnErrorEndsTheSession) {
   Served served(kAsync);
   for (const uint32_t status : {LOADER_STATUS_CONTINUE, LOADER_STATUS_END}) {
     served.open("error");
     served.send("one", status);
-    const Answer answer = served.written();
-    EXPECT_EQ(answer.status, 10910);
-    EXPECT_EQ(answer.text, "text of 33;code=33");
+    const Answer failure = served.loader.wait_failure(served.handle);
+    EXPECT_EQ(failure.status, 10910);
+    EXPECT_EQ(failure.text, "text of 33;code=33");
+    served.send("two");
+    served.loader.end(served.handle);
     served.close();
+    EXPECT_NE(served.loader.wait_for(served.handle, Operation::kEnd).status, LOADER_OK);
   }
+}
+
+// One that comes from a thread is told when it comes, behind the results before it, also where the
+// client reads slowly; likewise while the last input waits for the library.
+TEST(AigesCallback, AnErrorIsToldWhenItComes) {
+  Served served(kAsync);
+  for (const uint32_t status : {LOADER_STATUS_CONTINUE, LOADER_STATUS_END}) {
+    for (const uint32_t credit : {256u, 1u}) {
+      served.open("late_error", credit);
+      served.send("one", status);
+      const auto fails = [&](const Answer& a) {
+        return a.handle == served.handle && a.type == RecordType::kFailure;
+      };
+      const Answer first = served.result();
+      EXPECT_EQ(first.items.at(0).data, "before");
+      if (credit == 1) {
+        EXPECT_FALSE(served.loader.poll(fails, 20)) << "before the result that has no credit";
+        served.loader.grant(served.handle, 1, first.charge);
+      }
+      const Answer failure = served.loader.wait_failure(served.handle);
+      EXPECT_EQ(failure.status, 10910);
+      EXPECT_EQ(failure.text, "text of 33;code=33");
+      EXPECT_EQ(served.result().items.at(0).data, "before");
+      served.close();
+    }
+  }
+  EXPECT_EQ(served.report("counters"), "created 4 destroyed 4 executed 0 freed 0 wrong 0 last -1");
 }
 
 // The tag's text can be read after Destroy, and no session is found by it.

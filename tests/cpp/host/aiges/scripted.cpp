@@ -415,6 +415,16 @@ int wrapperWrite(const void* handle, pDataList reqData) {
   if (what == "silent") return 0;
   if (what == "error") {
     call_back(session, nullptr, 33);
+  } else if (what == "late_error") {
+    // Perhaps once the write has returned; copies, for the session may be over by then.
+    post([callback = session.callback, tag = session.tag] {
+      pDataList result = node_of("n", "before", DataText, DataContinue);
+      callback(tag.c_str(), result, 0);
+      callback(tag.c_str(), result, 0);
+      callback(tag.c_str(), nullptr, 33);
+      counters.last_return = callback(tag.c_str(), result, 0);
+      free_list(result);
+    });
   } else if (what == "end_at_once") {
     call_back(session, node_of("n", "over", DataText, DataEnd), 0);
   } else if (what == "flood" && is_last) {

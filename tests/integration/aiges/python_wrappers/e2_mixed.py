@@ -70,6 +70,8 @@ class Worker(StreamHandleThread):
     def run(self):
         while True:
             req = self.in_q.get()
+            if req.list[0].data == b"die":
+                raise KeyError("dead")
             place = self.session_thread
             for n in range(3):
                 r = Response()
