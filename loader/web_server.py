@@ -10,7 +10,7 @@ import contextlib
 import socket
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
-LINGER_S: Final = 5.0  # for a client that does not read to take what was sent to it
+LINGER_S = 60.0  # for a slow client to take what was sent to it before its session ended
 
 
 @dataclass(frozen=True, slots=True)

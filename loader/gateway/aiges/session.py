@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 AHEAD_BYTES: Final = 1 << 20  # of a client that the engine is behind; one larger frame may lie over it
 SETTLE_S: Final = 5.0  # for the engine's last word after its END
-CLOSE_S: Final = 5.0  # for a client to take its last frame
+CLOSE_S: Final = 30.0  # for a client to take its last frame
 
 
 class Inbox:

@@ -90,7 +90,9 @@ def test_a_body_that_stops_coming_is_not_waited_for(guarded: Running) -> None:
         client.sendall(b"POST /v1/private/actor HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
         said = client.recv(65536)
         while b'"payload":null' not in said:
-            said += client.recv(65536)
+            part = client.recv(65536)
+            assert part, said
+            said += part
     assert said.startswith(b"HTTP/1.1 500 ")
     assert b'"code":10114' in said
 
