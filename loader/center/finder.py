@@ -94,8 +94,7 @@ class FinderCenter:
         raise BadConfigError(f"{self.url}: is not written from here: push it with the finder's console")
 
     async def acknowledge(self, acknowledgement: Acknowledgement) -> None:
-        """Tells the companion what became of the push; that it is applied now, or that the center is away, is told by
-        nobody to anybody."""
+        """Tells the companion what became of a push: loaded, or not."""
         self._acknowledged = acknowledgement
         is_of_bad = acknowledgement.state is AckState.REFUSED and (
             acknowledgement.revision == acknowledgement.serving
@@ -171,7 +170,7 @@ class FinderCenter:
         """The file of a folder as a configuration of ours. Raises: BadConfigError."""
         path = f"{push.folder}/{self._at.file}"
         node = await self._link.get(path)
-        self._bad = push
+        self._bad = push if node is not None else None
         if node is None:
             raise BadConfigError(f"{self.url}: has no {path}: push the file with the finder's console")
         content = _content(path, node.data)

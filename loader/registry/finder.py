@@ -94,7 +94,7 @@ class FinderRegistry:
     async def _node(self, folder: str, name: str) -> NodeEntry | None:
         node = await self._link.get(f"{folder}/loader/{name}")
         entry = entry_from(node.data.decode(errors="replace")) if node is not None else None
-        if entry is None:
-            return None
+        if entry is None or not entry.address or "/" in entry.address:
+            return None  # others may write there
         provider = await self._link.get(f"{folder}/provider/{entry.address}")
         return entry if provider is not None and is_valid_provider(provider.data) else None

@@ -28,9 +28,7 @@ SESSION_S = 5.0  # what ZooKeeper waits for a sign of life: AIGES's own
 CALL_S = 4.0
 CLOSE_S = 3.0
 RETRY_MAX_S = 2.0  # between two attempts to connect
-OPEN_AGAIN_S = (
-    6.0  # while ZooKeeper is away: the session is over by then, and ZooKeeper may be elsewhere, or empty
-)
+OPEN_AGAIN_S = 6.0  # for each server; then the session is over, and ZooKeeper may be elsewhere, or empty
 LOOK_S = 30.0  # watches tell every change: a look without one should find nothing new
 OUT_S = 1.0  # between two looks while it is away
 RACES = 5  # of one read with others who create and delete
@@ -107,11 +105,13 @@ class FinderLink:
 
         for _ in range(RACES):
             node = await self.get(path)
-            if node is not None and node.owner == self.session:
-                if is_ours and node.data != data:
-                    await self._call(lambda client: client.set_async(path, data))
+            is_held = node is not None and node.owner == self.session
+            if node is not None and is_held and (node.data == data or not is_ours):
                 return
             with contextlib.suppress(NoNodeError, NodeExistsError):
+                if is_held:
+                    await self._call(lambda client: client.set_async(path, data))
+                    return
                 if node is not None:
                     await self._call(lambda client: client.delete_async(path))
                 await self._call(
@@ -123,10 +123,10 @@ class FinderLink:
     async def join(self, path: str) -> None:
         """An empty ephemeral node of this session, where there is none: another's stays, and its end ends the wait of
         follow()."""
-        from kazoo.exceptions import NodeExistsError
+        from kazoo.exceptions import NodeExistsError, NoNodeError
 
         if await self.get(path) is None:
-            with contextlib.suppress(NodeExistsError):
+            with contextlib.suppress(NodeExistsError, NoNodeError):
                 await self._call(lambda client: client.create_async(path, b"", ephemeral=True, makepath=True))
 
     async def release(self, path: str) -> None:
@@ -169,7 +169,9 @@ class FinderLink:
     # ---- inside
 
     def _is_lost(self) -> bool:
-        return not self._is_up.is_set() and asyncio.get_running_loop().time() - self._up_s > OPEN_AGAIN_S
+        servers = len(self._storage.servers) if self._storage else 1
+        away_s = asyncio.get_running_loop().time() - self._up_s
+        return not self._is_up.is_set() and away_s > OPEN_AGAIN_S * servers
 
     async def _open(self) -> None:
         """A new session, where the companion says now. One that was empty meanwhile refuses all that saw it before."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,8 +137,17 @@ class Console:
             return []
 
     def ask(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """A call of kazoo, bounded in time."""
-        return getattr(self.client, f"{method}_async")(*arguments, **options).get(timeout=CALL_S)
+        """A call of kazoo, bounded in time; again while its connection is not there yet, after a restart."""
+        from kazoo.exceptions import ConnectionLoss, SessionExpiredError
+
+        end_s = time.monotonic() + CALL_S
+        while True:
+            try:
+                return getattr(self.client, f"{method}_async")(*arguments, **options).get(timeout=CALL_S)
+            except (ConnectionLoss, SessionExpiredError):
+                if time.monotonic() > end_s:
+                    raise
+                time.sleep(0.05)
 
     def connect(self) -> None:
         """With a new session: a ZooKeeper that was emptied takes none that knew it before."""

@@ -352,8 +352,11 @@ def test_an_answer_that_is_of_no_use_is_told(console: Console, answer: dict[str,
     check(console, scenario)
 
 
-def test_a_zookeeper_that_is_killed_is_told_once_and_comes_back(lone_console: Console) -> None:
-    """Out of reach is one error; then the configuration again, and what changed meanwhile; no word of kazoo."""
+def test_a_zookeeper_that_is_killed_is_told_once_and_comes_back(
+    lone_console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of reach is one error; then the configuration again, and what changed meanwhile."""
+    monkeypatch.setattr("loader.compat.finder.link.CALL_S", 1.0)
     console = lone_console
     console.push(toml(console.service))
 
@@ -409,6 +412,7 @@ def test_a_zookeeper_that_has_moved_is_found(
 ) -> None:
     """The companion is asked again while the old one is away."""
     monkeypatch.setattr("loader.compat.finder.link.OPEN_AGAIN_S", 0.5)
+    monkeypatch.setattr("loader.compat.finder.link.CALL_S", 1.0)
     old, new = lone_console, console
     old.push(toml(old.service))
 

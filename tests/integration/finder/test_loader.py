@@ -203,6 +203,8 @@ def test_a_push_is_applied_while_it_serves(started: Started, scene: Scene) -> No
     scene.console.push("[broken", "bad")
     assert scene.console.feedback_of("bad", LIMIT_S)["load_status"] == "-1"
     assert started.value() == "11"
+    scene.publish("11", "again")
+    assert scene.console.feedback_of("again", LIMIT_S)["load_status"] == "1"
     scene.publish("12", "third")
     assert scene.console.feedback_of("third", LIMIT_S)["load_status"] == "1"
     assert started.value() == "12"

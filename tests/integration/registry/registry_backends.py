@@ -70,6 +70,7 @@ def finder_backend(console: Console) -> Backend:
         console.put(f"{folder}/provider/192.0.2.9:1", b"")  # a server of AIGES
         console.put(f"{folder}/loader/half", b'{"node": "')
         console.put(f"{folder}/loader/other", b'{"engines": 3}')
+        console.put(f"{folder}/loader/lost", b'{"node": "lost", "address": "a/b"}')
 
     return Backend(
         lambda: FinderRegistry(console.url),

@@ -55,6 +55,14 @@ zone: eu-1
     assert "hush" not in repr(found)
 
 
+def test_a_finder_is_a_center(tmp_path: Path) -> None:
+    """As an URL, and in a node's own file."""
+    url = "finder:http://c:6868/AIpaas/hu/ocr/1.0"
+    assert read_bootstrap(url, {}).center == url
+    found = read_bootstrap(written(tmp_path, f"center: {url}\nnode: n1\n"), {})
+    assert (found.center, found.is_named_by_node) == (url, True)
+
+
 @pytest.mark.parametrize(
     ("center", "expected"),
     [
@@ -90,6 +98,7 @@ def test_a_file_center_is_relative_to_the_nodes_file(tmp_path: Path, center: str
         ("- center", ":1: the file is not a mapping"),
         ("center: consul://a:x/b", ":1: .*'a:x' is no HOST:PORT"),
         ("center: consul://a:1", ":1: .*is no address of Consul"),
+        ("node: n\ncenter: finder:http://a/b", ":2: .*write finder:http:"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
