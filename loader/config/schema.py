@@ -117,7 +117,7 @@ class EngineConfig(Section):
     slots: int = live(1, "Open sessions and running calls of one instance, at most.", ge=1, le=100_000)
     threads: int = replace(
         0,
-        "Calls that run at a time in one instance. 0: as many as slots, at most 32 (AIGES libraries, `command`: 1024).",
+        "Calls that run at a time in one instance. 0: as many as slots, at most 32 (AIGES wrappers, `command`: 1024).",
         ge=0,
         le=1024,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KINDS = ("python", "native")
 FILE_NAME = "engine.yaml"
 KEYS = ("name", "version", "kind", "entry")
+AIGES_WORDS = (b"aiges_embed", b"aiges.", b"def wrapperOnceExec(", b"def wrapperCreate(")
 COMMAND_ADAPTER = Path(loader.__file__ or "").parent / "compat/aiges/plugin/entry/wrapper.py"
 
 
@@ -99,13 +100,13 @@ def manifest_of(config: EngineConfig) -> Manifest:
     )
 
 
-def is_aiges_library(entry: Path) -> bool:
-    """A library with AIGES's functions and not ours, told by the names in it: nothing is loaded."""
-    if entry.suffix != ".so":
-        return False
+def is_aiges(entry: Path) -> bool:
+    """A library with AIGES's functions and not ours, or a module that names AIGES: nothing is loaded."""
     try:
         with entry.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as names:
-            return names.find(b"\0wrapperInit\0") >= 0 and names.find(b"\0loader_wrapper\0") < 0
+            if entry.suffix == ".so":
+                return names.find(b"\0wrapperInit\0") >= 0 and names.find(b"\0loader_wrapper\0") < 0
+            return any(names.find(word) >= 0 for word in AIGES_WORDS)
     except (OSError, ValueError):  # gone, or empty
         return False
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import loader
-from loader.engine.manifest import Manifest, is_aiges_library, manifest_of
+from loader.engine.manifest import Manifest, is_aiges, manifest_of
 from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class EngineSpec:
         slots = self.config.slots
         if self.config.threads or slots <= MOST_THREADS:
             return self.config.threads or slots
-        # A call of an AIGES library or a command keeps its thread: with fewer of them, slots would wait for slots.
-        is_blocking = bool(self.config.command) or is_aiges_library(self.manifest.entry)
+        # A call of an AIGES wrapper or a command keeps its thread: with fewer of them, slots would wait for slots.
+        is_blocking = bool(self.config.command) or is_aiges(self.manifest.entry)
         return min(slots, MOST_BLOCKING_THREADS if is_blocking else MOST_THREADS)
 
     def core_options(self) -> dict[str, object]:

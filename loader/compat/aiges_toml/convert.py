@@ -36,7 +36,9 @@ MOST_MEGABYTES: Final = 2047
 LEAST_TTL_MS: Final = 100
 MOST_TTL_MS: Final = 365 * 24 * 3_600_000
 MOST_PORT: Final = 65_535
-CALL_TIMEOUT_MS: Final = 600_000  # a wrapper that was never limited may well take longer than our default
+# A wrapper that was never limited may well take longer than our defaults.
+INIT_TIMEOUT_S: Final = 3600
+CALL_TIMEOUT_MS: Final = 600_000
 LEVELS: Final = {
     "debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error", "fatal": "error",
     "none": "error", "off": "error",
@@ -308,6 +310,7 @@ class _Conversion:
             page.comment(self._note(WRAPPER_VERSION, f"{version!r} is no version: left out"))
         slots, comments = self._slots()
         page.key(2, "slots", scalar(slots), comments)
+        page.key(2, "init_timeout_s", scalar(INIT_TIMEOUT_S), ["AIGES waits without limit"])
         page.key(2, "call_timeout_ms", scalar(CALL_TIMEOUT_MS), ["AIGES waits without limit"])
         page.section(2, "config")
         self._write_modes()

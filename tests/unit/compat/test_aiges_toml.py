@@ -90,7 +90,10 @@ def test_a_whole_file_is_a_valid_configuration(tmp_path: Path) -> None:
     assert (config.aiges.header_pass, config.aiges.session_ttl_ms) == (("appid", "uid"), 9000)
     assert (config.aiges.ws_read_timeout_s, config.aiges.ws_session_timeout_s) == (20.0, 300.0)
     assert (engine.wrapper, engine.slots) == (str(tmp_path / "libwrapper.so"), 7)
-    assert engine.call_timeout_ms == 600_000  # AIGES has no limit, so what is slow there is slow here
+    assert (engine.init_timeout_s, engine.call_timeout_ms) == (
+        3600,
+        600_000,
+    )  # AIGES has no limit, so what is slow there is slow here
     assert config.log.level == "warning"
     assert engine.config == {
         "aiges": {"async_mode": True, "real_time_result": False},

@@ -1,4 +1,4 @@
-"""AIGES libraries are told by their names, found like libraries, and get a thread for each slot."""
+"""AIGES wrappers are told by the names in them, found like libraries, and get a thread for each slot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from loader.config.library_path import find_library
 from loader.config.schema import EngineConfig
-from loader.engine.manifest import Manifest, is_aiges_library
+from loader.engine.manifest import Manifest, is_aiges
 from loader.engine.spec import EngineSpec
 
 AIGES = b"\x7fELF\0wrapperInit\0wrapperExec\0"
@@ -22,13 +22,32 @@ def library(folder: Path, content: bytes, name: str = "libwrapper.so") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("content", "is_aiges"),
+    ("content", "is_one"),
     [(AIGES, True), (OURS, False), (AIGES + OURS, False), (b"", False), (b"\0wrapperInitialise\0", False)],
 )
-def test_a_library_is_told_by_its_names(tmp_path: Path, content: bytes, is_aiges: bool) -> None:
+def test_a_library_is_told_by_its_names(tmp_path: Path, content: bytes, is_one: bool) -> None:
     """AIGES's functions and not ours."""
-    assert is_aiges_library(library(tmp_path, content)) is is_aiges
-    assert not is_aiges_library(tmp_path / "gone.so")
+    assert is_aiges(library(tmp_path, content)) is is_one
+    assert not is_aiges(tmp_path / "gone.so")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("from aiges_embed import Response", True),
+        ("from aiges.sdk import *", True),
+        ("class Wrapper:\n    def wrapperOnceExec(self, params, reqData): ...", True),
+        ("from loader import Wrapper", False),
+        ("", False),
+    ],
+)
+def test_a_module_is_told_by_what_it_names(tmp_path: Path, text: str, is_one: bool) -> None:
+    """Its calls block as those of a library do: a thread for each slot."""
+    (tmp_path / "wrapper.py").write_text(text)
+    assert is_aiges(tmp_path / "wrapper.py") is is_one
+    config = EngineConfig(wrapper=str(tmp_path), slots=100)
+    spec = EngineSpec("ocr", "1", config, Manifest("ocr", "1", "python", tmp_path / "wrapper.py"))
+    assert spec.threads == (100 if is_one else 32)
 
 
 @pytest.mark.parametrize(
