@@ -9,19 +9,18 @@ namespace {
 
 constexpr int kMaxDepth = 64;
 
-// A recursive-descent check of JSON's form that notes `properties.*` on its way.
+// A recursive-descent check of JSON's form that tells the members of the outermost object.
 class Scanner {
  public:
-  explicit Scanner(std::string_view text) : text_(text) {}
+  Scanner(std::string_view text, const VisitMember& visit) : text_(text), visit_(visit) {}
 
   bool scan() {
     skip_space();
     if (at() != '{') return fail("it does not begin with {");
-    if (!value("", 0)) return false;
+    if (!value(0)) return false;
     skip_space();
     return at_ == text_.size() || fail("something follows the object");
   }
-  const Properties& properties() const { return properties_; }
   const std::string& error() const { return error_; }
 
  private:
@@ -40,18 +39,17 @@ class Scanner {
     at_ += expected.size();
     return true;
   }
-  bool value(const std::string& path, int depth) {
+  bool value(int depth) {
     if (depth > kMaxDepth) return fail("it is nested too deeply");
     skip_space();
     switch (at()) {
       case '{':
-        return object(path, depth);
+        return object(depth);
       case '[':
         return array(depth);
       case '"':
-        return string(nullptr);
+        return string();
       case 't':
-        note(path);
         return word("true");
       case 'f':
         return word("false");
@@ -61,18 +59,22 @@ class Scanner {
         return number();
     }
   }
-  bool object(const std::string& path, int depth) {
+  bool object(int depth) {
     ++at_;
     skip_space();
     if (at() == '}') return ++at_, true;
     while (true) {
-      std::string key;
       skip_space();
-      if (!string(&key)) return false;
+      const size_t key = at_;
+      if (!string()) return false;
+      const size_t key_end = at_;
       skip_space();
       if (at() != ':') return fail("a colon is missing");
       ++at_;
-      if (!value(path + "/" + key, depth + 1)) return false;
+      skip_space();
+      const size_t begin = at_;
+      if (!value(depth + 1)) return false;
+      if (depth == 0) visit_(text_.substr(key, key_end - key), text_.substr(begin, at_ - begin));
       skip_space();
       if (at() == '}') return ++at_, true;
       if (at() != ',') return fail("a comma or } is missing");
@@ -84,21 +86,20 @@ class Scanner {
     skip_space();
     if (at() == ']') return ++at_, true;
     while (true) {
-      if (!value("/[]", depth + 1)) return false;
+      if (!value(depth + 1)) return false;
       skip_space();
       if (at() == ']') return ++at_, true;
       if (at() != ',') return fail("a comma or ] is missing");
       ++at_;
     }
   }
-  bool string(std::string* out) {
+  bool string() {
     if (at() != '"') return fail("a string is missing");
     for (++at_; at_ < text_.size(); ++at_) {
       const char byte = text_[at_];
       if (byte == '"') return ++at_, true;
       if (static_cast<unsigned char>(byte) < 0x20) return fail("a control character in a string");
       if (byte == '\\') ++at_;
-      if (out != nullptr && at_ < text_.size()) out->push_back(text_[at_]);
     }
     return fail("a string does not end");
   }
@@ -110,24 +111,35 @@ class Scanner {
       ++at_;
     return at_ != begin || fail("a value is missing");
   }
-  void note(const std::string& path) {
-    if (path == "/properties/non_blocking") properties_.is_non_blocking = true;
-    if (path == "/properties/deterministic") properties_.is_deterministic = true;
-    if (path == "/properties/slots_fixed") properties_.has_fixed_slots = true;
-  }
 
   std::string_view text_;
+  const VisitMember& visit_;
   size_t at_ = 0;
   std::string error_;
-  Properties properties_;
 };
 
 }  // namespace
 
-std::optional<Properties> read_properties(std::string_view json, std::string& error) {
-  Scanner scanner(json);
-  if (scanner.scan()) return scanner.properties();
+bool read_members(std::string_view json, const VisitMember& visit, std::string& error) {
+  Scanner scanner(json, visit);
+  const bool is_object = scanner.scan();
   error = scanner.error();
+  return is_object;
+}
+
+std::optional<Properties> read_properties(std::string_view json, std::string& error) {
+  Properties properties;
+  const VisitMember note = [&](std::string_view key, std::string_view value) {
+    if (value != "true") return;
+    if (key == R"("non_blocking")") properties.is_non_blocking = true;
+    if (key == R"("deterministic")") properties.is_deterministic = true;
+    if (key == R"("slots_fixed")") properties.has_fixed_slots = true;
+  };
+  const VisitMember find = [&](std::string_view key, std::string_view value) {
+    std::string other;  // properties that are no object declare nothing
+    if (key == R"("properties")") read_members(value, note, other);
+  };
+  if (read_members(json, find, error)) return properties;
   return std::nullopt;
 }
 

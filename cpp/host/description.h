@@ -1,7 +1,9 @@
-// Reads the properties a wrapper declares in its describe() JSON. Checks the whole text's form,
-// keeps only the booleans the host needs; refuses to judge the rest.
+// JSON as far as the host has to do with it: the members of an object, the properties a wrapper
+// declares in its describe(), and a text as a string. Checks the whole text's form, keeps only what
+// is asked for; refuses to judge the rest.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +15,13 @@ struct Properties {
   bool is_deterministic = false;
   bool has_fixed_slots = false;
 };
+
+// Key and value as they are written.
+using VisitMember = std::function<void(std::string_view key, std::string_view value)>;
+
+// Calls `visit` for each member of the object, in order. False, and `error`, when `json` is not one
+// JSON object.
+bool read_members(std::string_view json, const VisitMember& visit, std::string& error);
 
 // Nothing, and `error`, when `json` is not one JSON object.
 std::optional<Properties> read_properties(std::string_view json, std::string& error);

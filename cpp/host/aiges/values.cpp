@@ -2,16 +2,13 @@
 
 #include <array>
 #include <charconv>
-#include <functional>
 #include <stdexcept>
+
+#include "host/description.h"
 
 namespace loader::host::aiges {
 
 namespace {
-
-bool is_space(char byte) {
-  return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
-}
 
 void append_utf8(std::string& out, uint32_t code) {
   if (code < 0x80) {
@@ -86,61 +83,6 @@ std::string number_text(std::string_view json) {
   return {room.data(), written.ptr};
 }
 
-// Walks the members of one object or list without looking into their values.
-class Walker {
- public:
-  explicit Walker(std::string_view json) : json_(json) {}
-
-  void members(const std::function<void(const std::string&, std::string_view)>& visit) {
-    skip_space();
-    if (at() != '{')
-      throw std::invalid_argument("`config` is not an object: write keys and values");
-    for (++at_; skip_space(), at() != '}' && at() != '\0';) {
-      const std::string key = unquoted(value());
-      skip_space();
-      ++at_;  // the colon
-      visit(key, value());
-      skip_space();
-      if (at() == ',') ++at_;
-    }
-  }
-
- private:
-  char at() const { return at_ < json_.size() ? json_[at_] : '\0'; }
-  void skip_space() {
-    while (is_space(at())) ++at_;
-  }
-  void skip_string() {
-    for (++at_; at() != '"' && at() != '\0'; ++at_)
-      if (at() == '\\') ++at_;
-    ++at_;
-  }
-  std::string_view value() {
-    skip_space();
-    const size_t begin = at_;
-    for (int depth = 0; at_ < json_.size();) {
-      const char byte = at();
-      if (depth == 0 && at_ != begin &&
-          (byte == ',' || byte == '}' || byte == ']' || is_space(byte)))
-        break;
-      if (byte == '"') {
-        skip_string();
-      } else {
-        if (byte == '{' || byte == '[') ++depth;
-        if (byte == '}' || byte == ']') --depth;
-        ++at_;
-      }
-      const bool ends_itself = byte == '"' || byte == '}' || byte == ']';
-      if (depth == 0 && ends_itself) break;
-    }
-    at_ = std::min(at_, json_.size());
-    return json_.substr(begin, at_ - begin);
-  }
-
-  std::string_view json_;
-  size_t at_ = 0;
-};
-
 bool read_switch(const std::string& key, std::string_view json) {
   if (json == "true") return true;
   if (json == "false") return false;
@@ -148,24 +90,28 @@ bool read_switch(const std::string& key, std::string_view json) {
                               ": write true or false");
 }
 
+void read_setting(Settings& settings, const std::string& key, std::string_view json) {
+  if (key == "async_mode") {
+    settings.is_async = read_switch(key, json);
+  } else if (key == "real_time_result") {
+    settings.reads_while_writing = read_switch(key, json);
+  } else if (key == "debug_info") {
+    settings.tells_debug_info = read_switch(key, json);
+  } else {
+    throw std::invalid_argument("config.aiges." + key +
+                                " is unknown: known are async_mode, real_time_result, debug_info");
+  }
+}
+
 Settings read_settings(std::string_view json) {
   Settings settings;
-  if (json.empty() || json.front() != '{')
+  std::string error;
+  const VisitMember read = [&](std::string_view key, std::string_view value) {
+    read_setting(settings, unquoted(key), value);
+  };
+  if (!read_members(json, read, error))
     throw std::invalid_argument("config.aiges is " + std::string(json) +
                                 ": write it as {async_mode: false, real_time_result: true}");
-  Walker(json).members([&](const std::string& key, std::string_view value) {
-    if (key == "async_mode") {
-      settings.is_async = read_switch(key, value);
-    } else if (key == "real_time_result") {
-      settings.reads_while_writing = read_switch(key, value);
-    } else if (key == "debug_info") {
-      settings.tells_debug_info = read_switch(key, value);
-    } else {
-      throw std::invalid_argument(
-          "config.aiges." + key +
-          " is unknown: known are async_mode, real_time_result, debug_info");
-    }
-  });
   return settings;
 }
 
@@ -181,7 +127,9 @@ std::string text_of(std::string_view json) {
 Config read_config(std::string_view json) {
   Config config;
   if (json.empty()) return config;
-  Walker(json).members([&](const std::string& key, std::string_view value) {
+  std::string error;
+  const VisitMember take = [&](std::string_view written, std::string_view value) {
+    const std::string key = unquoted(written);
     if (key == "aiges") {
       config.settings = read_settings(value);
       return;
@@ -192,7 +140,9 @@ Config read_config(std::string_view json) {
           ": an AIGES library takes texts, numbers and true or false: write "
           "nested keys as one, such as \"a.b\"");
     config.pairs.emplace_back(key, text_of(value));
-  });
+  };
+  if (!read_members(json, take, error))
+    throw std::invalid_argument("`config` is not an object (" + error + "): write keys and values");
   return config;
 }
 
