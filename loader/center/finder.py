@@ -62,6 +62,7 @@ class FinderCenter:
         self._teller = Teller()
         self._consumer = Consumer("", "")
         self._consumes = ""  # the node that says that we do
+        self._unseen = ""  # why there is none
         self._pushes: dict[str, Push] = {}  # by revision
         self._bad: Push | None = None  # what is there now and cannot be read
         self._acknowledged: Acknowledgement | None = None
@@ -124,7 +125,12 @@ class FinderCenter:
         """What a watch sees."""
         before = dict(self._pushes)
         revision, push = await self._read()
-        await self._register(push)
+        try:
+            await self._register(push)
+        except CenterUnreachableError as error:  # it may read and not write there: the configuration counts
+            if error.message != self._unseen:
+                logger.warning("not seen as a consumer", extra={"error": error.message})
+            self._unseen = error.message
         said = self._acknowledged
         if said is not None and said.revision == revision.name and said.state is AckState.APPLIED:
             known = before.get(revision.name)

@@ -459,6 +459,29 @@ def test_several_loaders_of_one_address_do_not_fight(console: Console) -> None:
     check(console, scenario)
 
 
+def test_who_may_only_read_is_configured_all_the_same(
+    console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot be seen as a consumer; told once."""
+    from kazoo.security import make_acl
+
+    console.push(toml(console.service))
+    folder = f"{console.config_path}/consumer"
+    console.ask("create", folder, b"", acl=[make_acl("world", "anyone", read=True)])
+
+    async def scenario(center: Center) -> None:
+        async with contextlib.aclosing(center.watch("")) as news:
+            assert value_of(await told(news)) == "10"
+            waiting = asyncio.ensure_future(told(news))
+            await asyncio.to_thread(console.push, toml(console.service, "11"))
+            assert value_of(await waiting) == "11"
+
+    check(console, scenario)
+    assert [one.message for one in caplog.records if one.name == "loader.center.finder"] == [
+        "not seen as a consumer"
+    ]
+
+
 def test_nothing_is_left_after_close(console: Console) -> None:
     """No thread, no file, no socket; a watch is cancelled in the middle."""
     console.push(toml(console.service))
