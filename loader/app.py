@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from loader._core import Server, Tls
     from loader.engine.deployment import Deployment
+    from loader.gateway.settings import Settings as FaceSettings
     from loader.registry import Announcer
 
 logger = logging.getLogger(__name__)
@@ -121,12 +122,15 @@ class App:
         self._is_started = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: HttpServer | None = None
-        self._front = Front(lambda: face_settings(self._config), lambda: own_client(self._core.listen))
+        self._front = Front(self._face_settings, lambda: own_client(self._core.listen))
         self._announcer: Announcer | None = None
 
     @property
     def _config(self) -> ServiceConfig:
         return self._revisions.serving.service
+
+    def _face_settings(self) -> FaceSettings:
+        return face_settings(self._config, takes_new=self._drain.is_serving)
 
     def _cache(self) -> RevisionCache | None:
         """Of the last good revision: for a center that may be out of reach. A file that --config itself names has none:

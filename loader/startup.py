@@ -61,12 +61,13 @@ def aiges_options(config: ServiceConfig, address: str) -> dict[str, Any]:
     }
 
 
-def face_settings(config: ServiceConfig) -> Settings:
+def face_settings(config: ServiceConfig, *, takes_new: bool) -> Settings:
     """What the faces of the HTTP port are told. Where gRPC is encrypted they have to be asked for, but on loopback."""
     aiges = config.aiges
     is_safe = config.tls is None or not is_reached_from_outside(config.http)
     return Settings(
         is_on=is_safe if aiges.http is None else aiges.http,
+        takes_new=takes_new,
         header_pass=frozenset(aiges.header_pass),
         message_bytes=config.limits.message_bytes,
         ws_read_timeout_s=aiges.ws_read_timeout_s,

@@ -127,8 +127,8 @@ class Faces:
         return AigesError(NOT_FOUND, f"there is no {path}: there are {known or 'no engines'}")
 
     def _refusal(self) -> AigesError | None:
-        if self._is_draining:
-            return AigesError(NO_LICENCE, "service license not enough: this server ends")
+        if self._is_draining or not self._settings().takes_new:
+            return AigesError(NO_LICENCE, "service license not enough: this node takes nothing new")
         if self._open > MOST_OPEN:
             return AigesError(NO_LICENCE, f"service license not enough: {MOST_OPEN} requests are open")
         return None

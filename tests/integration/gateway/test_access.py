@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import ssl
 import urllib.request
@@ -143,6 +144,29 @@ def test_a_gateway_speaks_tls_on_both_sides(guarded: Running, authority: Authori
         body = json.dumps({"payload": {"text": {"text": "aGk="}}}).encode()
         with urllib.request.urlopen(url, body, TIMEOUT_S, context=trust) as answer:
             assert json.load(answer)["header"]["code"] == 0
+
+
+def test_a_loader_that_ends_lets_sessions_come_to_theirs(tmp_path: Path) -> None:
+    """New calls are refused with 10110 meanwhile; the socket file is gone with the loader."""
+    config = {"drain_timeout_s": 20, "engines": {"actor": engines()["actor"]}}
+    with pytest.MonkeyPatch.context() as patch:
+        (tmp_path / "tmp").mkdir()
+        patch.setenv("TMPDIR", str(tmp_path / "tmp"))
+        running = Running(tmp_path, json.dumps(config)).__enter__()
+    web = Web(running.ready["http"])
+    try:
+        with web.open("actor") as talk:
+            talk.write("x")
+            assert [summary_of(talk.hear())[1] for _ in range(2)] == [0, 1]
+            assert sockets(running) != []
+            running.process.send_signal(signal.SIGTERM)
+            until(lambda: web.do("actor").code == 10110, "new calls are refused")
+            talk.write("last", 2)
+            assert talk.summary() == [(0, 1, {"text": "LAST"}), (0, 2, {})]
+        assert running.process.wait(20) == 0
+        assert sockets(running) == []
+    finally:
+        running.__exit__(None, None, None)
 
 
 def test_the_faces_can_be_turned_off_and_on(guarded: Running) -> None:
