@@ -149,10 +149,14 @@ void AigesDesk::abort(const XsfRequest& request, AigesAsker& asker) {
 
 // ---- personal resources
 
-bool AigesDesk::takes_resources(std::string_view engine) const {
-  return std::any_of(shard_.engines().begin(), shard_.engines().end(), [&](const auto& one) {
-    return one->shared->name == engine && one->facts.has_resources;
-  });
+AigesDesk::Taking AigesDesk::takes_resources(std::string_view engine) const {
+  bool is_ready = !shard_.routes().is_known(engine);
+  for (const auto& one : shard_.engines()) {
+    if (one->shared->name != engine) continue;
+    if (one->facts.has_resources) return Taking::kYes;
+    is_ready = is_ready || one->shared->ready_instances > 0;
+  }
+  return is_ready ? Taking::kNo : Taking::kUnknown;
 }
 
 // An engine that takes none, or a call that names none, is answered as AIGES does: accepted,
@@ -164,7 +168,8 @@ void AigesDesk::take_resource(const XsfRequest& request, const AigesCallerView& 
   std::string_view engine = input_.view().service_id;
   if (!shard_.routes().is_known(engine)) engine = only_engine();
   const bool is_load = request.op == "AILoad";
-  if (!takes_resources(engine) || !AigesResource::is_said(input_.view(), is_load)) {
+  const Taking taking = takes_resources(engine);
+  if (taking == Taking::kNo || !AigesResource::is_said(input_.view(), is_load)) {
     return answer(asker, handle, {}, {});
   }
   int64_t latest_ns = now_ns() + shard_.plane().options.admin_timeout_ms * 1'000'000;

@@ -78,7 +78,8 @@ class AigesDesk {
   void poll(const XsfRequest& request, const AigesCallerView& caller, AigesAsker& asker);
   void abort(const XsfRequest& request, AigesAsker& asker);
   void take_resource(const XsfRequest& request, const AigesCallerView& caller, AigesAsker& asker);
-  bool takes_resources(std::string_view engine) const;
+  enum class Taking { kNo, kYes, kUnknown };  // unknown: no instance has said yet
+  Taking takes_resources(std::string_view engine) const;
   bool hold(const XsfRequest& request, std::string_view bytes, const AigesCallerView& caller,
             AigesAsker& asker);
   AigesError check_first() const;

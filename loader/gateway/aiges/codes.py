@@ -24,6 +24,7 @@ CODES: Final[dict[str, tuple[int, int]]] = {  # name of ours -> code of a sessio
     "UNKNOWN_SESSION": (10101, 10101),
     "INVALID_ARGUMENT": (10106, 10106),
     "UNKNOWN_ENGINE": (10106, 10106),
+    "UNKNOWN_RESOURCE": (10106, 10106),
     "PROTOCOL_VIOLATION": (10106, 10106),
     "MESSAGE_TOO_LARGE": (10106, 10106),
     "BAD_RESULT": (10106, 10106),

@@ -1,6 +1,7 @@
 /* A native engine for the tests of `isolation: inline`: what a call does is the key of its first
  * item. Says non_blocking unless built with PROBE_BLOCKS. Its counters are exported for the tests.
  */
+#include <loader/ext/resources.h>
 #include <loader/wrapper.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -19,6 +20,7 @@ EXPORT atomic_int probe_created, probe_destroyed, probe_reason, probe_cancelled,
 EXPORT atomic_int probe_lent, probe_released, probe_overlaps, probe_nested, probe_finished;
 EXPORT atomic_int probe_ended, probe_failed, probe_refused;
 EXPORT atomic_int probe_breaks; /* create fails its session */
+EXPORT atomic_int probe_loaded, probe_unloaded;
 EXPORT sem_t probe_gate;
 
 static atomic_int running;
@@ -249,6 +251,32 @@ static void destroy(void* session, int32_t reason) {
   free(session);
 }
 
+static loader_status_t load_resource(void* instance, uint32_t id, const loader_item_t* resource,
+                                     loader_error_t* error) {
+  (void)instance, (void)id;
+  enter();
+  probe_loaded += (int)resource->data.size;
+  leave();
+  if (resource->data.size != 0) return LOADER_OK;
+  error->size = (uint32_t)snprintf(error->message, error->capacity, "nothing in it");
+  return 9;
+}
+
+static loader_status_t unload_resource(void* instance, uint32_t id, loader_error_t* error) {
+  (void)instance, (void)id, (void)error;
+  probe_unloaded++;
+  return LOADER_OK;
+}
+
+static const void* get_extension(const char* id) {
+  static const loader_ext_resources_t resources = {
+      .struct_size = sizeof(loader_ext_resources_t),
+      .load = load_resource,
+      .unload = unload_resource,
+  };
+  return strcmp(id, LOADER_EXT_RESOURCES) == 0 ? &resources : NULL;
+}
+
 const loader_wrapper_t* loader_wrapper(void) {
   static const loader_wrapper_t table = {
       .abi_major = LOADER_ABI_MAJOR,
@@ -264,6 +292,7 @@ const loader_wrapper_t* loader_wrapper(void) {
       .write = write_frame,
       .cancel = cancel,
       .destroy = destroy,
+      .get_extension = get_extension,
   };
   return &table;
 }

@@ -10,9 +10,12 @@
 #include <thread>
 
 #include "host/native_engine.h"
+#include "host/resource_table.h"
+#include "loader/errors.h"
 #include "loader/wrapper.h"
 #include "server/inline_engine.h"
 #include "server/inline_link.h"
+#include "server/open_blob.h"
 #include "session/shard.h"
 
 namespace loader::server {
@@ -32,7 +35,7 @@ class Counters {
   Counters() : handle_(dlopen(INLINE_DIRECTORY "/inline_probe.so", RTLD_NOW)) {
     for (const char* name :
          {"created", "destroyed", "reason", "cancelled", "calls", "lent", "released", "overlaps",
-          "nested", "finished", "ended", "failed", "refused", "breaks"})
+          "nested", "finished", "ended", "failed", "refused", "breaks", "loaded", "unloaded"})
       *at(name) = 0;
   }
   ~Counters() { dlclose(handle_); }
@@ -58,7 +61,12 @@ class Owner : public LinkOwner {
  public:
   void on_link_hello(InstanceLink&, const channel::Hello&) override {}
   void on_link_ready(InstanceLink&, const channel::ReadyBody& body) override { name = body.name; }
-  void on_link_completion(InstanceLink&, uint64_t, const channel::CompletionBody& body) override {
+  void on_link_completion(InstanceLink&, uint64_t call,
+                          const channel::CompletionBody& body) override {
+    if (call != 0) {
+      answers.push_back({call, body.status, body.error_code});
+      return;
+    }
     message = body.message;
     init.set_value(body.status);
   }
@@ -72,8 +80,14 @@ class Owner : public LinkOwner {
   void on_link_dirty(InstanceLink&) override {}
   std::string session_id(session::SessionId) const override { return "test"; }
 
+  struct Answer {
+    uint64_t call;
+    int32_t status;
+    uint16_t error_code;
+  };
   std::string name, message;
   std::promise<int32_t> init;
+  std::vector<Answer> answers;  // of loads and unloads; the shard's thread
 };
 
 // A shard as the server has it, without gRPC.
@@ -146,6 +160,7 @@ class Client : public session::Front {
     EXPECT_FALSE(is_final_) << "final twice";
     is_final_ = true;
     reason = said.reason;
+    error = said.error.code;
     engine_code = said.error.engine_code;
     engine_message = said.error.engine_message;
     final_.set_value();
@@ -165,6 +180,7 @@ class Client : public session::Front {
   bool keeps_payloads = false;
   int results = 0;
   uint32_t reason = 0;
+  ErrorCode error = ErrorCode::kNone;
   int32_t engine_code = 0;
   std::string engine_message;
 
@@ -250,11 +266,29 @@ class Inline : public testing::TestWithParam<uint32_t>, public session::GrantSin
     request.front = &client;
     return box.core.open(request);
   }
-  session::SessionId open(Box& box, Client& client) {
+  session::SessionId open(Box& box, Client& client, std::string_view resource_ids = {}) {
     session::OpenRequest request;
+    std::string blob;
+    if (!resource_ids.empty()) {
+      const TextPair parameter{host::kResourceIds, resource_ids};
+      append_open_blob(blob, {&parameter, 1}, {});
+      request.body = {reinterpret_cast<const uint8_t*>(blob.data()), blob.size()};
+    }
     request.engine = kEngine;
     request.front = &client;
     return box.core.open(request);
+  }
+  // Of a load or unload, when it has come.
+  Owner::Answer answer(uint64_t call) {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (std::chrono::steady_clock::now() < end) {
+      const auto answers = first().call([&] { return first().owner.answers; });
+      for (const Owner::Answer& one : answers)
+        if (one.call == call) return one;
+      std::this_thread::yield();
+    }
+    ADD_FAILURE() << "no answer to " << call;
+    return {};
   }
   session::FrameStatus write(Box& box, session::SessionId id, std::string_view key,
                              std::string_view data) {
@@ -303,6 +337,35 @@ TEST_P(Inline, ASessionRunsFromCreateToDestroyInOneRound) {
   EXPECT_EQ(client.results, 100);
   EXPECT_EQ(counters_["destroyed"], 1);
   EXPECT_EQ(counters_["reason"], LOADER_REASON_FINISHED);
+}
+
+// Which shard a session is on makes no difference: the one that ends last lets the resource go.
+TEST_P(Inline, AResourceStaysUntilItsSessionsHaveEnded) {
+  const auto load = [&](uint64_t call, std::string_view data) {
+    const std::string bytes = frame("words", data);
+    first().call([&] { first().link->send_load_resource(call, 7, view_of(bytes).body); });
+    return answer(call);
+  };
+  const auto unload = [&](uint64_t call) {
+    first().call([&] { first().link->send_unload_resource(call, 7); });
+  };
+  EXPECT_EQ(load(1, "").status, 9);
+  EXPECT_EQ(load(2, "data").status, LOADER_OK);
+  Client early(last()), unknown(last()), late(first());
+  session::SessionId id = last().call([&] { return open(last(), early, "[7]"); });
+  last().call([&] { open(last(), unknown, "[7, 8]"); });
+  EXPECT_EQ(unknown.error, ErrorCode::UNKNOWN_RESOURCE);
+  unload(3);
+  first().call([&] { open(first(), late, "7"); });
+  EXPECT_EQ(late.error, ErrorCode::UNKNOWN_RESOURCE);
+  EXPECT_EQ(counters_["unloaded"], 0);
+  last().call([&] { last().core.input_end(id); });
+  ASSERT_TRUE(early.wait());
+  EXPECT_EQ(answer(3).status, LOADER_OK);
+  EXPECT_EQ(counters_["unloaded"], 1);
+  unload(4);
+  EXPECT_EQ(answer(4).error_code, static_cast<uint16_t>(ErrorCode::UNKNOWN_RESOURCE));
+  EXPECT_EQ(counters_["loaded"], 4);
 }
 
 TEST_P(Inline, AnErrorOfTheEngineEndsTheCallWithItsCodeAndText) {

@@ -1,7 +1,8 @@
 /* Extension loader.resources/1: resources of single users that are loaded and unloaded while the
  * engine serves: a vocabulary, a voice. A session or call names those it wants in its parameter
- * `resource_ids`, a list of numbers.
- * Without it, an engine knows only what its init loaded. */
+ * `resource_ids`, a list of numbers: they are loaded by then, and stay until it has ended. An
+ * instance that starts is given all resources of its engine after its warm-up, before its first
+ * session. Without it, an engine knows only what its init loaded. */
 #ifndef LOADER_EXT_RESOURCES_H
 #define LOADER_EXT_RESOURCES_H
 
