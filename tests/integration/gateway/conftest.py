@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "app"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "client"))
 
-from faces_service import config
+from faces_service import build_library, config
 from running import Running
 from web_client import Web
 
@@ -22,6 +22,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Its folder for temporary files is its own, so that what it leaves there is seen."""
     folder = tmp_path_factory.mktemp("faces")
     (folder / "tmp").mkdir()
+    build_library(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder / "tmp"))
         running = Running(folder, config())

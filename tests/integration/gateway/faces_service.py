@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 ENGINES = HERE / "engines"
 WRAPPERS = HERE.parents[2] / "wrappers"
+LIBRARY = HERE.parents[1] / "cpp/host/aiges/echo.c"
 AIGES = HERE.parent / "aiges" / "python_wrappers"
 
 
@@ -23,7 +25,14 @@ def engines() -> dict[str, Any]:
         "reader": {"wrapper": str(ENGINES / "reader.py"), "slots": 4},
         "sdk": {"wrapper": str(AIGES / "e3_sdk.py"), "slots": 4},
         "echo": {"wrapper": str(WRAPPERS / "echo_c"), "slots": 8},
+        "library": {"wrapper": "libwrapper.so", "slots": 4},
     }
+
+
+def build_library(folder: Path) -> None:
+    """An AIGES library that echoes, into the folder of the configuration."""
+    words = ["gcc", "-std=c11", "-shared", "-fPIC", "-D_GNU_SOURCE", str(LIBRARY), "-o", "libwrapper.so"]
+    subprocess.run(words, cwd=folder, check=True, timeout=60)
 
 
 def config(**over: Any) -> str:

@@ -27,7 +27,14 @@ def told(answer: Answer) -> Any:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/private/reader", "/v2/private/s0reader", "/v2/reader", "/v1/private/typed", "/v1/private/echo"],
+    [
+        "/v1/private/reader",
+        "/v2/private/s0reader",
+        "/v2/reader",
+        "/v1/private/typed",
+        "/v1/private/echo",
+        "/v1/private/library",
+    ],
 )
 def test_every_engine_has_its_own_path_and_those_of_its_schema(web: Web, path: str) -> None:
     """Native engines, too, of which AIGES serves none over HTTP."""
@@ -122,6 +129,14 @@ def test_inputs_have_the_types_that_the_engine_declares(web: Web) -> None:
     answer = web.post("typed", payload=payload)
     said = json.loads(answer.json["payload"]["told"]["text"])
     assert said["types"] == {"text": "text", "facts": "json"}
+
+
+def test_a_library_of_aiges_gets_what_the_client_sent(web: Web) -> None:
+    """In C; it echoes. AIGES has no path for any of them."""
+    answer = web.post(
+        "library", parameter={"l": {"n": 3}}, payload={"in": {"audio": b64(b"\xff"), "status": 3}}
+    )
+    assert answer.json["payload"]["in"]["audio"] == b64(b"\xff")
 
 
 def test_a_wrapper_of_aiges_gets_texts_in_plain_decimals(web: Web) -> None:

@@ -51,9 +51,10 @@ def test_once_ends_a_session_as_end_does(web: Web) -> None:
         assert talk.summary() == [(0, 0, {}), (0, 2, {"text": "all"})]
 
 
-def test_a_native_engine_has_sessions_too(web: Web) -> None:
-    """AIGES has none over HTTP."""
-    with web.open("echo") as talk:
+@pytest.mark.parametrize("engine", ["echo", "library"])
+def test_native_engines_have_sessions_too(web: Web, engine: str) -> None:
+    """One of ours, and a library of AIGES, which has none over HTTP there."""
+    with web.open(engine) as talk:
         talk.write("a", 0)
         talk.write("b", 3)
         assert talk.summary() == [(0, 0, {}), (0, 0, {"text": "a"}), (0, 2, {"text": "b"})]
