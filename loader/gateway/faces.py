@@ -6,6 +6,7 @@ Knows ASGI and one client of `loader.v1`; refuses to know how that client was ma
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from loader.gateway.settings import Settings
 
 MOST_OPEN: Final = 1000  # calls and sessions
+END_S: Final = 10.0  # for what is open to say its last word
 
 
 class Faces:
@@ -74,11 +76,9 @@ class Faces:
         """Ends everything within seconds."""
         if not self._closing.done():
             self._closing.set_result(None)
-        try:
-            async with asyncio.timeout(10):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
                 await self._idle.wait()
-        except TimeoutError:
-            pass
         await self._catalog.close()
 
     async def look(self) -> int:

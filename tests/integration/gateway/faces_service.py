@@ -24,7 +24,7 @@ def engines() -> dict[str, Any]:
         "typed": {"wrapper": str(ENGINES / "typed.py"), "slots": 4},
         "reader": {"wrapper": str(ENGINES / "reader.py"), "slots": 4},
         "sdk": {"wrapper": str(AIGES / "e3_sdk.py"), "slots": 4},
-        "echo": {"wrapper": str(WRAPPERS / "echo_c"), "slots": 8},
+        "echo": {"wrapper": str(WRAPPERS / "echo_c"), "slots": 64},
         "library": {"wrapper": "libwrapper.so", "slots": 4},
     }
 

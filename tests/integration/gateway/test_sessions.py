@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from threading import Thread
 
 import psutil
 import pytest
 from running import Running, until
-from web_client import Web, b64, summary_of
+from web_client import TIMEOUT_S, Web, b64, summary_of
+from websockets.asyncio.client import connect as async_connect
 from websockets.exceptions import InvalidStatus
 
 from loader.v1 import admin_pb2
@@ -256,6 +258,37 @@ def test_an_engine_that_is_behind_holds_up_its_own_client_only(service: Running,
         web.do("actor", mode="release", name="behind")
         sending.join(40)
         assert talk.summary() == [(0, 2, {})]
+
+
+async def talk_of(url: str, number: int, vanishes: bool) -> None:
+    """Thirty frames and their echoes, or until the client is gone."""
+    async with async_connect(url, proxy=None, open_timeout=TIMEOUT_S) as socket:
+        for index in range(30):
+            status = 2 if index == 29 else 1
+            data = {"text": b64(f"{number}-{index}"), "status": status}
+            await socket.send(json.dumps({"payload": {"text": data}}))
+            if vanishes and index == number % 30:
+                socket.transport.abort()
+                return
+        frames = [json.loads(one) async for one in socket]
+    texts = [summary_of(one)[2]["text"] for one in frames if "payload" in one]
+    assert texts == [f"{number}-{index}" for index in range(30)]
+
+
+def test_a_crowd_loses_nothing_and_leaves_nothing(service: Running, web: Web) -> None:
+    """Of sixty clients at a time a third vanishes; the others get all, and descriptors are as many as before."""
+    url = f"ws://{web.address}/v1/private/echo"
+    assert web.do("echo").code == 0
+    process = psutil.Process(service.process.pid)
+    before = process.num_fds()
+
+    async def crowd() -> None:
+        await asyncio.gather(*(talk_of(url, number, number % 3 == 0) for number in range(60)))
+
+    asyncio.run(crowd())
+    until(lambda: process.num_fds() <= before, "their connections are closed")
+    asked = admin_pb2.ListSessionsRequest(engine="echo")
+    until(lambda: not service.admin.ListSessions(asked, timeout=20).sessions, "their sessions are over")
 
 
 def test_a_slow_reader_holds_up_its_own_session_only(web: Web) -> None:
