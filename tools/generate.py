@@ -211,6 +211,7 @@ def configuration_page() -> str:
         ("The service", "", schema.ServiceConfig),
         ("An engine", "engines.NAME.", schema.EngineConfig),
         ("Restarts", "engines.NAME.restart.", schema.RestartConfig),
+        ("Personal resources", "engines.NAME.resources.", schema.ResourcesConfig),
         ("Encryption", "tls.", schema.TlsConfig),
         ("Limits of the gRPC port", "limits.", schema.LimitsConfig),
         ("Clients of AIGES", "aiges.", schema.AigesConfig),
@@ -281,6 +282,7 @@ def commands_page() -> str:
     from loader.cli.check import check
     from loader.cli.config import show
     from loader.cli.ctl import COMMANDS
+    from loader.cli.ctl.resource import COMMANDS as OF_RESOURCES
     from loader.cli.describe import describe
     from loader.cli.gateway import gateway
     from loader.cli.import_aiges import import_aiges
@@ -309,6 +311,7 @@ def commands_page() -> str:
     )
     sections: list[tuple[str, Any]] = [(f"loader {one.__name__.replace('_', '-')}", one) for one in alone]
     sections += [("loader config show", show), *((f"loader ctl {one.__name__}", one) for one in COMMANDS)]
+    sections += [(f"loader ctl resource {one.__name__.rstrip('_')}", one) for one in OF_RESOURCES]
     parts = [COMMANDS_HEAD, command_section("loader", main.main), f"\n{main.EXIT_CODES}\n"]
     return "".join((*parts, *(command_section(title, one) for title, one in sections)))
 

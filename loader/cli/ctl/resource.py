@@ -19,15 +19,10 @@ COLUMNS = (
     "instances", "attributes",
 )  # fmt: skip
 
-group = typer.Typer(
-    no_args_is_help=True, help="Personal resources of an engine, on every loader that serves it."
-)
-
 Engine = Annotated[str, typer.Argument(help="Name of the engine.")]
 Limit = Annotated[str, typer.Option("--timeout", help="The longest wait for one loader: 90s, 5m.")]
 
 
-@group.command()
 def load(
     engine: Engine,
     file: Annotated[
@@ -36,11 +31,12 @@ def load(
     number: Annotated[
         int | None, typer.Option("--id", min=1, help="What sessions name in resource_ids. Else a new one.")
     ] = None,
-    key: Annotated[
-        str, typer.Option("--key", help="What the engine knows it by. Else the file's name.")
+    name: Annotated[
+        str, typer.Option("--name", help="Its key, which the engine knows it by. Else the file's name.")
     ] = "",
     attribute: Annotated[
-        list[str] | None, typer.Option("--attribute", "-a", metavar="NAME=VALUE", help="Repeatable.")
+        list[str] | None,
+        typer.Option("--attribute", "-a", metavar="NAME=VALUE", help="Of its description; repeatable."),
     ] = None,
     timeout: Limit = "30s",
     center: CenterUrl = "",
@@ -48,12 +44,7 @@ def load(
     address: Addresses = None,
     ca: Authority = None,
     certificate: ClientCertificate = None,
-    client_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--client-key", metavar="FILE", exists=True, dir_okay=False, help="PEM file of its private key."
-        ),
-    ] = None,
+    key: ClientKey = None,
     output: OutputForm = Output.TABLE,
 ) -> None:
     """Load a file as a personal resource into every instance of an engine, under one id on all loaders.
@@ -61,13 +52,12 @@ def load(
     Where one loader refuses, it is taken back from the others. A loader that starts later, or again, has none.
     Exit codes: 0 it is loaded everywhere; 1 some loader refused it, or does not answer; 2 the command line is wrong.
     """
-    place = where(center, config, address, ca, certificate, client_key)
+    place = where(center, config, address, ca, certificate, key)
     attributes = dict(_pair(one) for one in attribute or ())
     limit_s = seconds(timeout, "--timeout")
-    run(_load(place, engine, number or 0, key or file.name, file.read_bytes(), attributes, limit_s, output))
+    run(_load(place, engine, number or 0, name or file.name, file.read_bytes(), attributes, limit_s, output))
 
 
-@group.command()
 def unload(
     engine: Engine,
     number: Annotated[int, typer.Argument(metavar="ID", min=1, help="As `loader ctl resource list` has it.")],
@@ -89,7 +79,6 @@ def unload(
     run(_unload(place, engine, number, seconds(timeout, "--timeout"), output))
 
 
-@group.command("list")
 def list_(
     engine: Annotated[str, typer.Argument(help="Of one engine; of all without it.")] = "",
     center: CenterUrl = "",
@@ -105,6 +94,15 @@ def list_(
     Exit codes: as `loader ctl engines`.
     """
     run(_list(where(center, config, address, ca, certificate, key), engine, output))
+
+
+COMMANDS = (load, unload, list_)
+
+group = typer.Typer(
+    no_args_is_help=True, help="Personal resources of an engine, on every loader that serves it."
+)
+for command in COMMANDS:
+    group.command(command.__name__.rstrip("_"))(command)
 
 
 def _pair(text: str) -> tuple[str, str]:
