@@ -7,6 +7,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -122,12 +123,13 @@ def test_an_engine_from_init_to_fini(code: Path) -> None:
 
 
 HOST = """
-import sys
+import os, sys
 from loader.compat.aiges.plugin.child import Child
 child = Child(["bash", "-c", "echo '1|1|unix|/tmp/x|grpc'; exec sleep 60"], lambda: None)
 child.start()
 child.address(20)
-print(child.pid, flush=True)
+os.write(2, b"%d" % child.pid)
+os.close(2)
 sys.stdin.read()
 """
 
@@ -135,13 +137,21 @@ sys.stdin.read()
 def test_a_command_ends_with_a_host_that_nobody_tidies_up_after() -> None:
     """SIGKILL of the process that started it, without a loader that would end its group."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+        [sys.executable, "-P", "-c", HOST],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        process_group=0,
     ) as host:
-        assert host.stdout is not None
-        lines = iter(host.stdout.readline, b"")
-        child = psutil.Process(next(int(line) for line in lines if line.strip().isdigit()))
+        limit = threading.Timer(LIMIT_S, host.kill)
+        limit.start()
+        assert host.stderr is not None
+        child = psutil.Process(int(host.stderr.read()))
         host.kill()
         _, alive = psutil.wait_procs([child], timeout=LIMIT_S)
+        limit.cancel()
+        for one in alive:
+            one.kill()
     assert not alive
 
 
