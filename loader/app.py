@@ -34,7 +34,7 @@ from loader.gateway.front import Front
 from loader.gateway.local import own_client
 from loader.logs import start_logging
 from loader.startup import Stages, aiges_options, core_options, face_settings, file_threads
-from loader.web_server import HttpServer, bind
+from loader.web.server import HttpServer, bind
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -67,7 +67,7 @@ def gateway(
     from loader.errors import BadConfigError
     from loader.gateway.process import Options, serve
     from loader.gateway.settings import Settings
-    from loader.web_server import Tls
+    from loader.web.server import Tls
 
     check_addresses("" if is_registry(address) else address, listen, names=("--address", "--listen"))
     if (listen_certificate is None) != (listen_key is None):

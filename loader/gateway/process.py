@@ -21,7 +21,7 @@ from loader.gateway.front import Front
 from loader.gateway.local import OPTIONS
 from loader.gateway.settings import Settings
 from loader.logs import start_logging
-from loader.web_server import HttpServer, bind
+from loader.web.server import HttpServer, bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from loader.client import AsyncClient
     from loader.consul_link import ConsulAccess
-    from loader.web_server import Tls
+    from loader.web.server import Tls
 
 logger = logging.getLogger(__name__)
 

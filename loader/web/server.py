@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     import uvicorn
     from starlette.types import ASGIApp
-
-LINGER_S = 60.0  # for a slow client to take what was sent to it before its session ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +27,11 @@ class Tls:
     key: Path
 
 
-def _web_socket(**arguments: Any) -> asyncio.Protocol:
-    """The protocol of one WebSocket."""
-    return _web_socket_class()(**arguments)
+def _socket_protocol(**arguments: Any) -> asyncio.Protocol:
+    """The protocol of one WebSocket. What it needs is loaded with the first: the start should not wait for it."""
+    from loader.web.socket_protocol import SocketProtocol
 
-
-@cache
-def _web_socket_class() -> Callable[..., asyncio.Protocol]:
-    """Made when the first WebSocket comes: it is nothing that the start should wait for."""
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
-    class Protocol(WebSocketsSansIOProtocol):
-        """Lets go of a client that does not read, when its session is over."""
-
-        def on_task_complete(self, task: asyncio.Task[None]) -> None:
-            super().on_task_complete(task)
-            self.loop.call_later(LINGER_S, self.transport.abort)
-
-    return Protocol
+    return SocketProtocol(**arguments)
 
 
 def bind(address: str) -> socket.socket:
@@ -91,14 +75,16 @@ class HttpServer:
     async def start(self) -> None:
         import uvicorn
 
+        from loader.web.http_protocol import HttpProtocol
+
         config = uvicorn.Config(
             self._make(),
             log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="off",
-            http="h11",
-            ws=cast("type[asyncio.Protocol]", _web_socket),
+            http=HttpProtocol,
+            ws=cast("type[asyncio.Protocol]", _socket_protocol),
             ws_max_size=self._ws_bytes,
             ws_per_message_deflate=False,  # it would cost more than it saves on what is base64 already
             timeout_graceful_shutdown=2,

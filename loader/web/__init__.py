@@ -1,0 +1,1 @@
+"""HTTP and WebSockets on a bound socket. Knows one ASGI application and no path of it."""
