@@ -6,10 +6,9 @@ Light: nothing of gRPC is imported, and nothing opened, until then. Knows no eng
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from loader.gateway.faces import Faces
     from loader.gateway.settings import Settings
 
-logger = logging.getLogger(__name__)
+OFF: Final = "Not Found: engines do not answer here, as the configuration says (aiges.http)\n"
 
 
 class Front:
@@ -82,4 +81,4 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.close", "code": 1000})
     else:
-        await PlainTextResponse("Not Found", 404)(scope, receive, send)
+        await PlainTextResponse(OFF, 404)(scope, receive, send)
