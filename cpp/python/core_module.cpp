@@ -277,7 +277,8 @@ py::dict prepare(Server& server, uint32_t engine, uint32_t index) {
   return out;
 }
 
-// (payload, None) answers; (None, (code, message)) refuses; (None, None) ends a stream.
+// (payload, None) answers; (None, (code, message, engine_code, engine_message)) refuses;
+// (None, None) ends a stream.
 void answer_admin(Server& server, uint64_t call, const py::object& payload,
                   const py::object& error) {
   if (!payload.is_none()) {
@@ -287,9 +288,9 @@ void answer_admin(Server& server, uint64_t call, const py::object& payload,
   }
   ErrorReport report;
   if (!error.is_none()) {
-    auto [code, message] = error.cast<std::pair<uint32_t, std::string>>();
-    report.code = static_cast<loader::ErrorCode>(code);
-    report.message = message;
+    auto [code, message, engine_code, engine_message] =
+        error.cast<std::tuple<uint32_t, std::string, int32_t, std::string>>();
+    report = {static_cast<loader::ErrorCode>(code), message, engine_code, engine_message};
   }
   py::gil_scoped_release release;
   server.refuse_admin(call, report);

@@ -145,11 +145,13 @@ void AigesResource::finish(const ErrorReport& error) {
   if (asker == nullptr) return;
   timer_.cancel();
   asker->place = nullptr;
-  AigesError out{is_load_ ? kAigesLoadResource : kAigesUnloadResource, error.message};
-  // What an AIGES engine said has its own number already.
-  if (out.text.find(";code=") == std::string::npos) {
-    out.text += ";code=" + std::to_string(static_cast<uint32_t>(error.code));
-  }
+  // What the engine said is told as it said it; an AIGES engine has its number in it already.
+  const bool is_engines = error.engine_code != 0;
+  const uint32_t code =
+      is_engines ? static_cast<uint32_t>(error.engine_code) : static_cast<uint32_t>(error.code);
+  AigesError out{is_load_ ? kAigesLoadResource : kAigesUnloadResource,
+                 is_engines ? error.engine_message : error.message};
+  if (out.text.find(";code=") == std::string::npos) out.text += ";code=" + std::to_string(code);
   desk_.answer_error(*asker, handle_, service_id_, out);
   desk_.mark_over();
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import DefectError, InternalError, LoaderError, QueueFullError
+from loader.errors import InternalError, LoaderError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -99,12 +99,11 @@ class Desk:
             self._core.answer_admin(call, payload, None)
 
     def _refuse(self, call: int, method: str, error: Exception) -> None:
-        if isinstance(error, LoaderError):
-            self._core.answer_admin(call, None, (error.code, error.message))
-            return
-        logger.error("admin call failed", extra={"method": method}, exc_info=error)
-        defect: DefectError = InternalError(f"{method}: {error!r}: please report this")
-        self._core.answer_admin(call, None, (defect.code, defect.message))
+        told = error
+        if not isinstance(told, LoaderError):
+            logger.error("admin call failed", extra={"method": method}, exc_info=error)
+            told = InternalError(f"{method}: {error!r}: please report this")
+        self._core.answer_admin(call, None, (told.code, told.message, told.engine_code, told.engine_message))
 
 
 def _log_note(kind: str, event: Mapping[str, Any]) -> None:

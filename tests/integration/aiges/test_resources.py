@@ -25,6 +25,7 @@ from running import Running, command, until
 from xsf_client import ONCE, ONCE_STATE, OTHER, ServiceError, Xsf, payload
 
 from loader.client import Client
+from loader.client.failures import from_rpc
 from loader.errors import UnknownResourceError
 from loader.v1 import admin_pb2, loader_pb2
 
@@ -235,9 +236,11 @@ def test_an_aiges_class_knows_it_by_its_patch_id(served: Running, client: Client
     assert ids(client, "voice", [named]) == ["str anna v=deep"]
     assert ids(client, "voice", [numbered]) == ["int 70 w=high"]
     assert ids(client, "voice", []) == ["int 0 None"]
-    status, text = refusal(lambda: load(served, "voice", b"bad"))
-    assert status == "UNKNOWN"
-    assert text.endswith("instance 0 of voice@1: resource 71: voice trouble 5;code=5"), text
+    with pytest.raises(grpc.RpcError) as caught:
+        load(served, "voice", b"bad")
+    error = from_rpc(caught.value, "")
+    assert error.message == "instance 0 of voice@1: resource 71: voice trouble 5;code=5"
+    assert (error.name, error.engine_code) == ("ENGINE_ERROR", 10903)
 
 
 def test_one_that_refuses_takes_it_back_from_all(served: Running) -> None:
@@ -396,7 +399,7 @@ def test_aiges_clients_load_name_and_unload(served: Running, wire: Xsf, engine: 
     assert again.err.endswith(";code=1013"), again.err
     refused = aiges_load(wire, engine, {"res_id": "9"}, b"bad" if engine == "voice" else b"")
     assert refused.code == 10903
-    assert refused.err.endswith("voice trouble 5;code=5" if engine == "voice" else ";code=72"), refused.err
+    assert refused.err == ("voice trouble 5;code=5" if engine == "voice" else "text of 72;code=72")
     assert aiges_load(wire, engine, {"res_id": "nine"}, b"x").err.endswith(";code=1001")
 
 
