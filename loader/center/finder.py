@@ -21,7 +21,7 @@ from loader.compat.aiges_toml.convert import convert
 from loader.compat.aiges_toml.place import HEADER_FILE, Place, parse_toml
 from loader.compat.aiges_toml.tell import Teller
 from loader.compat.finder.companion import Feedback
-from loader.compat.finder.layout import Content, gray_groups, unframed
+from loader.compat.finder.layout import Content, gray_groups, is_name, unframed
 from loader.compat.finder.link import FinderLink
 from loader.compat.finder.location import FinderLocation
 from loader.compat.finder.whereabouts import Consumer, consumer
@@ -248,5 +248,4 @@ def _named_in(text: str, path: str) -> list[str]:
     """Files beside an aiges.toml that belong to it."""
     section = parse_toml(text, path).get("aiges")
     name = section.get("usrCfg") if isinstance(section, dict) else None
-    is_name = isinstance(name, str) and name.strip() and "/" not in name
-    return [HEADER_FILE, *([str(name).strip()] if is_name else [])]
+    return [HEADER_FILE, *([name.strip()] if isinstance(name, str) and is_name(name.strip()) else [])]

@@ -11,7 +11,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loader.compat.finder.layout import API_VERSION, PROVIDER_DATA, is_valid_provider
+from loader.compat.finder.layout import API_VERSION, PROVIDER_DATA, is_name, is_valid_provider
 from loader.compat.finder.link import SESSION_S, FinderLink
 from loader.compat.finder.location import FinderLocation
 from loader.errors import LoaderError, RegistryUnreachableError
@@ -94,7 +94,7 @@ class FinderRegistry:
     async def _node(self, folder: str, name: str) -> NodeEntry | None:
         node = await self._link.get(f"{folder}/loader/{name}")
         entry = entry_from(node.data.decode(errors="replace")) if node is not None else None
-        if entry is None or not entry.address or "/" in entry.address:
+        if entry is None or not is_name(entry.address):
             return None  # others may write there
         provider = await self._link.get(f"{folder}/provider/{entry.address}")
         return entry if provider is not None and is_valid_provider(provider.data) else None

@@ -23,7 +23,7 @@ def entry_from(text: str) -> NodeEntry | None:
         values = json.loads(text)
         engines = tuple(EngineEntry(**_known(EngineEntry, one)) for one in values.get("engines", ()))
         return NodeEntry(**{**_known(NodeEntry, {**values, "engines": ()}), "engines": engines})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         logger.warning("not an entry of a node", extra={"error": str(error)})
         return None
 

@@ -10,6 +10,7 @@ import json
 import struct
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 API_VERSION: Final = "1.0.0"  # of every service that AIGES serves
 LENGTH: Final = struct.Struct(">I")
@@ -46,20 +47,28 @@ def default_service_path(project: str, group: str) -> str:
     return f"/polaris/service/{hashlib.md5(f'{project}{group}'.encode(), usedforsecurity=False).hexdigest()}"
 
 
+def is_name(name: str) -> bool:
+    """Whether a node may be called so: what may not be ends kazoo's own thread, or is refused by ZooKeeper."""
+    return name not in ("", ".", "..") and "/" not in name and name.isprintable()
+
+
 def _path(values: dict[str, Any], key: str) -> str:
     path = values.get(key) or ""
-    if not isinstance(path, str) or (path and not path.startswith("/")):
+    names = [one for one in path.split("/") if one] if isinstance(path, str) else [""]
+    if (names and not path.startswith("/")) or not all(map(is_name, names)):
         raise ValueError(f"{key} is {json.dumps(path)}: it must be a path that begins with /")
-    return path.rstrip("/")
+    return "".join(f"/{one}" for one in names)
 
 
 def _server(text: str) -> str:
-    host, colon, port = text.strip().rpartition(":")
-    if not colon:
-        host, port = port, str(ZOOKEEPER_PORT)
-    if not host or not (port.isascii() and port.isdigit()) or "/" in host:
-        raise ValueError(f"zk_addr has {text!r}: it must be HOST:PORT")
-    return f"{host}:{port}"
+    address = text.strip()
+    try:
+        found = urlsplit(f"//{address}")
+        if is_name(address) and found.hostname and found.netloc == address and found.port != 0:
+            return address if found.port else f"{address.rstrip(':')}:{ZOOKEEPER_PORT}"
+    except ValueError:  # a port that is none
+        pass
+    raise ValueError(f"zk_addr has {text!r}: it must be HOST:PORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ def gray_groups(data: bytes) -> dict[str, str]:
 def _gray_group(group: object) -> tuple[str, list[str]]:
     name = group.get("group_id") if isinstance(group, dict) else None
     servers = group.get("server_list") if isinstance(group, dict) else None
-    if not isinstance(name, str) or not name or "/" in name or not isinstance(servers, list):
+    if not isinstance(name, str) or not is_name(name) or not isinstance(servers, list):
         raise ValueError(f"has {json.dumps(group)[:80]}: a gray group has a group_id and a server_list")
     return name, [one for one in servers if isinstance(one, str)]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
+from loader.compat.finder.layout import is_name
 from loader.errors import BadConfigError
 
 PREFIX: Final = "finder:"
@@ -57,6 +58,5 @@ class FinderLocation:
 
 
 def _check_name(url: str, name: str) -> None:
-    """Each becomes the name of a node in ZooKeeper."""
-    if not name or "/" in name or name in (".", "..") or not name.isprintable():
+    if not is_name(name):
         raise BadConfigError(f"{url}: {name!r} is no name: write {FORM}")

@@ -120,6 +120,17 @@ def test_files_of_the_finder_come_before_those_here(console: Console, tmp_path: 
     check(console, scenario)
 
 
+def test_a_file_that_cannot_be_a_node_is_not_asked_for(console: Console) -> None:
+    """usrCfg may say anything: it is missing then."""
+    console.push(toml(console.service).replace('sub = "ase"', 'usrCfg = ".."'))
+
+    async def scenario(center: Center) -> None:
+        with pytest.raises(BadConfigError, match=r"aiges\.usrCfg: there is no file \.\."):
+            await center.load()
+
+    check(console, scenario)
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [

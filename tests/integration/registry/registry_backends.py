@@ -70,7 +70,9 @@ def finder_backend(console: Console) -> Backend:
         console.put(f"{folder}/provider/192.0.2.9:1", b"")  # a server of AIGES
         console.put(f"{folder}/loader/half", b'{"node": "')
         console.put(f"{folder}/loader/other", b'{"engines": 3}')
-        console.put(f"{folder}/loader/lost", b'{"node": "lost", "address": "a/b"}')
+        for number, name in enumerate(("a/b", "..", r"a\u0000b", r"\ud800")):
+            console.put(f"{folder}/loader/lost{number}", b'{"node": "lost", "address": "%s"}' % name.encode())
+        console.put(f"{folder}/loader/deep", b"[" * 100_000)
 
     return Backend(
         lambda: FinderRegistry(console.url),

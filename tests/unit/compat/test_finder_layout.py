@@ -69,7 +69,44 @@ def test_a_companion_may_name_several_servers() -> None:
     values = {"zk_addr": ["a:1", "b"], "config_path": "/c/", "service_path": "/s"}
     found = storage_from(values, "p", "g")
     assert (found.servers, found.config_path, found.service_path) == (("a:1", "b:2181"), "/c", "/s")
-    assert storage_from({"zk_addr": "a:1,b:2"}, "p", "g").servers == ("a:1", "b:2")
+    several = {"zk_addr": "a:1, b:2,[::1],[::1]:3", "config_path": "//c//d"}
+    found = storage_from(several, "p", "g")
+    assert (found.servers, found.config_path) == (("a:1", "b:2", "[::1]:2181", "[::1]:3"), "/c/d")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "", "a\0b", "\ud800"])
+def test_a_name_that_no_node_may_have_is_refused_where_it_is_read(name: str) -> None:
+    """Before kazoo sees it: it raises errors of its own for some, and its thread ends with others."""
+    group = json.dumps([{"group_id": name, "server_list": ["1.1.1.1"]}])
+    with pytest.raises(ValueError, match="a gray group has a group_id"):
+        gray_groups(framed("7", group.encode()))
+    if name and "/" not in name:
+        for key in ("config_path", "service_path"):
+            with pytest.raises(ValueError, match=f"{key} is .*must be a path"):
+                storage_from({"zk_addr": "a:1", key: f"/a/{name}"}, "p", "g")
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "a:0",
+        "a:65536",
+        "a:1:2",
+        "a:b",
+        f"a:{'1' * 5000}",
+        "\ud800:1",
+        "a/b:1",
+        ":1",
+        "",
+        "[::1:2",
+        "x]:1",
+        "a#:1",
+    ],
+)
+def test_a_server_that_is_none_is_refused_where_it_is_read(server: str) -> None:
+    """As are addresses that kazoo does not take."""
+    with pytest.raises(ValueError, match=r"zk_addr has .*it must be HOST:PORT"):
+        storage_from({"zk_addr": [server]}, "p", "g")
 
 
 @pytest.mark.parametrize(
