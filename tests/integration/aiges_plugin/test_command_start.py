@@ -52,6 +52,8 @@ def shell(text: str) -> list[str]:
             "it ended before its handshake line: exit code 7; it printed: boom",
         ),
         ("kill -9 $$", "it ended before its handshake line: killed by SIGKILL"),
+        # Of the signals that Python ignores none is ignored in the command, as under AIGES.
+        ("kill -PIPE $$; exit 7", "it ended before its handshake line: killed by SIGPIPE"),
         (
             "echo 'RuntimeError: Failed to bind to address [::]:50055' >&2; exit 1",
             "its port is another process's: end that, or change one's port (that of `aiges.serve` is 50055)",
@@ -84,6 +86,24 @@ def test_a_port_that_nobody_answers() -> None:
 def test_a_program_that_there_is_not() -> None:
     """It is not started at all."""
     assert "there is no program pythn" in refusal_of(["pythn", "-m", "aiges.serve"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("echo no first line", "Exec format error"), ("#!/no/python", "No such file or directory")],
+)
+def test_a_program_that_does_not_begin(tmp_path: Path, text: str, expected: str) -> None:
+    """Told in a sentence, not in the lines of a traceback."""
+    program = tmp_path / "program"
+    program.write_text(text)
+    program.chmod(0o755)
+    said = f"it printed: {program} cannot be started: {expected}: see its mode and first line;code="
+    assert said in refusal_of([str(program)])
+
+
+def test_a_word_that_no_command_may_have() -> None:
+    """YAML can write it."""
+    assert "it cannot be started: embedded null byte" in refusal_of(["bash", "-c", "echo \0"])
 
 
 @pytest.mark.parametrize(

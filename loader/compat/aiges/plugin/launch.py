@@ -14,4 +14,9 @@ if __name__ == "__main__":
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(sys.argv[1]):
         os._exit(1)  # it was gone before
-    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  no shell is what is wanted
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores these, and exec would keep that
+    try:
+        os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  no shell is what is wanted
+    except OSError as error:
+        sys.exit(f"{sys.argv[2]} cannot be started: {error.strerror}: see its mode and first line")
