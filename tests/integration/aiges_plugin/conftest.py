@@ -38,7 +38,10 @@ def service(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     engines = {
         "first": shared | {"config": {"who": "first", "rate": 16000, "on": True}},
         "second": shared | {"config": {"who": "second", "schema": "none"}},
-        "unix": {"command": shlex.join(command_of(code, f"unix:{folder}/socket")), "slots": 4},
+        "unix": {
+            "command": "export STDIO=1; " + shlex.join(command_of(code, f"unix:{folder}/socket")),
+            "slots": 4,
+        },
         "brief": {
             "command": command_of(code, "tcp"),
             "slots": 4,

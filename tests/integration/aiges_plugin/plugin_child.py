@@ -43,6 +43,7 @@ SCHEMA = {
 class Child(inner_pb2_grpc.WrapperServiceServicer):
     def __init__(self, checks):
         self.results = queue.Queue()
+        self.printed = queue.Queue(1)  # as go-plugin's own library: who prints waits for who reads
         self.modes = {}
         self.gates = {}
         self.destroyed = []
@@ -103,6 +104,9 @@ class Child(inner_pb2_grpc.WrapperServiceServicer):
             assert self.gate(params["gate"]).wait(LIMIT_S)
         if mode == "open":
             self.gate(params["gate"]).set()
+        if mode == "print":
+            for number in range(100):
+                self.printed.put(b"said %d\n" % number, timeout=LIMIT_S)
         if mode == "unhealthy":
             self.checks.set("plugin", health_pb2.HealthCheckResponse.NOT_SERVING)
 
@@ -155,13 +159,22 @@ class Child(inner_pb2_grpc.WrapperServiceServicer):
         self.send(request.handle, "after the end")
         return pb.Ret()
 
+    def StreamStdio(self, request, context):
+        while True:
+            line = self.printed.get()
+            yield b"\x08\x01\x12" + bytes([len(line)]) + line
+
 
 def serve(address):
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=int(os.environ.get("THREADS", "16"))))
     checks = health.HealthServicer()
     checks.set("plugin", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    inner_pb2_grpc.add_WrapperServiceServicer_to_server(Child(checks), server)
+    child = Child(checks)
+    inner_pb2_grpc.add_WrapperServiceServicer_to_server(child, server)
+    if "STDIO" in os.environ:
+        methods = {"StreamStdio": grpc.unary_stream_rpc_method_handler(child.StreamStdio)}
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("plugin.GRPCStdio", methods)])
     network, _, rest = address.partition(":")
     if network == "unix":
         server.add_insecure_port(f"unix:{rest}")

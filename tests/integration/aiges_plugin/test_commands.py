@@ -87,6 +87,12 @@ def test_a_command_of_a_shell_on_a_socket(client: Client) -> None:
     assert told(client, "unix")["params"] == {"sid": ""}
 
 
+def test_what_a_plug_in_of_go_plugin_prints(service: Running, client: Client) -> None:
+    """Its library passes it on by an RPC, and holds up who prints until it is read."""
+    assert told(client, "unix", mode="print")
+    until(lambda: any(one["line"] == "said 99" for one in service.log_lines("engine output")), "in the log")
+
+
 def test_commands_that_share_a_port_answer_for_themselves(client: Client) -> None:
     """As two of `aiges.serve`, which always bind the same one: each engine is connected to its own command."""
     assert [told(client, name)["config"]["who"] for name in ("first", "second", "first")] == [

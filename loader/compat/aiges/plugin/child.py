@@ -92,6 +92,14 @@ class Child:
             self._changed.wait_for(lambda: self._ending, limit_s)
             return self._how() if self._ending else ""
 
+    def pass_on(self, to_fd: int, output: bytes) -> None:
+        """Gives what it printed to the host's own output, 1 or 2, where the supervisor logs it. From any thread."""
+        note = self._note_printed if to_fd == 1 else self._note_complaint
+        for line in output.decode("utf-8", "replace").splitlines():
+            note(line)
+        with suppress(OSError):
+            os.write(to_fd, output)
+
     def stop(self) -> None:
         """Ends it; what it started itself ends with the host's group. Again does nothing."""
         with self._changed:
@@ -117,10 +125,7 @@ class Child:
         assert process.stderr is not None
         pumps = [
             threading.Thread(target=self._pump, args=arguments, daemon=True)
-            for arguments in (
-                (process.stdout, 1, self._note_printed),
-                (process.stderr, 2, self._note_complaint),
-            )
+            for arguments in ((process.stdout, 1), (process.stderr, 2))
         ]
         for pump in pumps:
             pump.start()
@@ -135,13 +140,10 @@ class Child:
         if not is_wanted:
             self._on_end()
 
-    def _pump(self, pipe: IO[bytes], to_fd: int, note: Callable[[str], None]) -> None:
-        """Passes each line on to the host's own output, where the supervisor logs it."""
+    def _pump(self, pipe: IO[bytes], to_fd: int) -> None:
         with pipe:
             while line := pipe.readline(LINE_BYTES):
-                note(line.decode("utf-8", "replace").rstrip())
-                with suppress(OSError):
-                    os.write(to_fd, line)
+                self.pass_on(to_fd, line)
 
     def _note_printed(self, line: str) -> None:
         with self._changed:

@@ -121,6 +121,8 @@ class CommandEngine(Wrapper):
     def _open(self, texts: Mapping[str, str]) -> None:
         """wrapperInit, wrapperSchema, the stream of results. Raises: Error, CommandError."""
         assert self._link is not None
+        assert self._child is not None
+        self._link.follow_output(self._child.pass_on)
         self._calls = CommandCalls(self._link, self._arrivals, self._loss)
         code = self._calls.call("wrapperInit", constants.INIT_FAILED, {Role.CONFIG: texts}, _log)
         if code:

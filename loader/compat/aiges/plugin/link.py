@@ -85,15 +85,21 @@ class Link:
         """wrapperDestroy."""
         return int(self._destroy(messages.Handle(handle=handle)).ret)
 
+    def follow_output(self, pass_on: Callable[[int, bytes], None]) -> None:
+        """Gives `pass_on` what the command prints and go-plugin's own library keeps for us, with its descriptor.
+
+        A command with that library waits, in whatever it prints with, until somebody reads it; others have no such RPC.
+        """
+        with suppress(ValueError):  # closed meanwhile
+            stream = _calling(self._channel.unary_stream, messages.STDIO)(messages.Empty())
+            threading.Thread(
+                target=_read_output, args=(stream, pass_on), name="aiges-output", daemon=True
+            ).start()
+
     def follow(self, on_result: Callable[[Any], None], on_end: Callable[[str], None]) -> None:
         """Opens the stream of results; `on_result` gets each Response, `on_end` why there are no more."""
-        method = messages.COMMUNICATE
         try:
-            stream = self._channel.stream_stream(
-                method.path,
-                request_serializer=messages.message(method.asks).SerializeToString,
-                response_deserializer=messages.message(method.answers).FromString,
-            )(self._nothing())
+            stream = _calling(self._channel.stream_stream, messages.COMMUNICATE)(self._nothing())
         except ValueError:
             return  # closed meanwhile, by who knows why
         threading.Thread(
@@ -113,11 +119,7 @@ class Link:
         self._channel.close()
 
     def _unary(self, method: messages.Method) -> Any:
-        return self._channel.unary_unary(
-            method.path,
-            request_serializer=messages.message(method.asks).SerializeToString,
-            response_deserializer=messages.message(method.answers).FromString,
-        )
+        return _calling(self._channel.unary_unary, method)
 
     def _nothing(self) -> Iterator[Any]:
         """Our half of the stream: open, and empty."""
@@ -133,6 +135,21 @@ class Link:
             reason = f"the stream of its results broke: {text_of(error)}"
         if not self._is_over.is_set():
             on_end(reason)
+
+
+def _calling(kind: Callable[..., Any], method: messages.Method) -> Any:
+    return kind(
+        method.path,
+        request_serializer=messages.message(method.asks).SerializeToString,
+        response_deserializer=messages.message(method.answers).FromString,
+    )
+
+
+def _read_output(stream: Any, pass_on: Callable[[int, bytes], None]) -> None:
+    with suppress(grpc.RpcError):  # it has no such RPC, or has ended
+        for chunk in stream:
+            if chunk.channel in (1, 2):
+                pass_on(chunk.channel, chunk.data)
 
 
 def text_of(error: grpc.RpcError) -> str:

@@ -38,7 +38,7 @@ _MESSAGES: Final[dict[str, dict[str, dict[str, tuple[int, str]]]]] = {
     "grpc.health.v1": {
         "HealthCheckRequest": {"service": (1, "string")}, "HealthCheckResponse": {"status": (1, "int32")},
     },
-    "plugin": {"Empty": {}},
+    "plugin": {"Empty": {}, "StdioData": {"channel": (1, "int32"), "data": (2, "bytes")}},
 }  # fmt: skip
 
 
@@ -60,6 +60,7 @@ COMMUNICATE: Final = Method("/aiges.WrapperService/communicate", "aiges.Request"
 HEALTH: Final = Method(
     "/grpc.health.v1.Health/Check", "grpc.health.v1.HealthCheckRequest", "grpc.health.v1.HealthCheckResponse"
 )
+STDIO: Final = Method("/plugin.GRPCStdio/StreamStdio", "plugin.Empty", "plugin.StdioData")
 SHUTDOWN: Final = Method("/plugin.GRPCController/Shutdown", "plugin.Empty", "plugin.Empty")
 
 
