@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def read(text: str | bytes) -> Body:
 
 def from_json(text: str) -> Any:
     """A value that UTF-8 and every reader of JSON can hold. Raises: ValueError, RecursionError."""
-    value = json.loads(text, parse_constant=_refuse_constant)
+    value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     if SURROGATE.search(text):
         json.dumps(value, ensure_ascii=False).encode()  # half a character has no UTF-8
     return value
@@ -102,6 +103,13 @@ def from_json(text: str) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:SHOWN]} is larger than a number can be")
+    return number
 
 
 def _object(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -223,7 +231,7 @@ def _declared(value: object, kind: str) -> object:
 def _number(text: str) -> object:
     try:
         number: object = from_json(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return number if isinstance(number, int | float) and not isinstance(number, bool) else text
 

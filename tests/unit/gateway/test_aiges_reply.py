@@ -60,7 +60,7 @@ def test_text_that_is_not_utf8_can_be_answered() -> None:
     assert payload["k"]["text"] == "/w=="
 
 
-@pytest.mark.parametrize("content", ["NaN", '"\\ud800"', "[" * 100_000, "{"])
+@pytest.mark.parametrize("content", ["NaN", "1e999", '"\\ud800"', "[" * 100_000, "{"])
 def test_json_that_others_cannot_read_is_not_embedded(content: str) -> None:
     """It stays base64, and the frame is JSON."""
     contract = Contract({}, is_once=False)

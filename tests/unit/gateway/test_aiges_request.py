@@ -68,11 +68,18 @@ def test_numbers_are_plain_decimals(value: object, text: str) -> None:
     assert text_of(value) == text
 
 
+def test_a_number_that_no_number_can_hold_is_refused() -> None:
+    """What would be Infinity is JSON to no other reader."""
+    with pytest.raises(BadBodyError, match="1e999 is larger than a number can be"):
+        read('{"parameter": {"g": {"n": 1e999}}}')
+
+
 @pytest.mark.parametrize(
     ("declared", "given_", "got"),
     [
         ("integer", "16000", 16000), ("integer", 16000.0, 16000), ("integer", "+1", "+1"), ("integer", "x", "x"),
         ("number", "0.5", 0.5), ("number", "1e3", 1000.0), ("number", "true", "true"), ("number", "NaN", "NaN"),
+        ("number", "1e999", "1e999"), ("number", "[" * 100_000, "[" * 100_000),
         ("boolean", "true", True), ("boolean", "1", "1"), ("string", 3, "3"), ("string", True, "true"),
         ("integer", True, True), ("", "3", "3"), ("", 3, 3),
     ],
