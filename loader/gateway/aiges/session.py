@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AHEAD_BYTES: Final = 1 << 20  # of a client that the engine is behind; one larger frame may lie over it
+FRAME_BYTES: Final = 1024  # what the smallest of them takes, taken apart
 SETTLE_S: Final = 5.0  # for the engine's last word after its END
 CLOSE_S: Final = 30.0  # for a client to take its last frame
 
@@ -62,8 +63,9 @@ class Inbox:
             if self._is_ended:
                 continue  # accepted and ignored, as AIGES does
             body = read(text)
-            self._frames.append((body, len(text)))
-            self._bytes += len(text)
+            size = FRAME_BYTES + len(text)
+            self._frames.append((body, size))
+            self._bytes += size
             self._is_ended = self._ends(body)
             self._changed.set()
 
