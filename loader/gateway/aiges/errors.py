@@ -23,7 +23,7 @@ NOT_FOUND: Final = 10404
 CALL_FAILED: Final = 10002  # of a one-shot call whose loader cannot be reached
 READ_FAILED: Final = 10200  # the same of a session
 
-OUT_OF_REACH: Final = "CONNECTION_FAILED"  # the client's own error: no loader answered
+OUT_OF_REACH: Final = ("CONNECTION_FAILED", "REGISTRY_UNREACHABLE")  # the client's own: no loader answered
 
 
 class Fault(Enum):
@@ -59,7 +59,7 @@ def told(error: LoaderError, *, is_session: bool, is_open: bool = False) -> Aige
     """An error of a call or a session; `is_open`: the session was open before."""
     if _is_aiges_code(error.engine_code):
         return AigesError(error.engine_code, error.engine_message)
-    if error.name == OUT_OF_REACH:
+    if error.name in OUT_OF_REACH:
         return AigesError(READ_FAILED if is_session else CALL_FAILED, error.message)
     code = CODES.get(error.name, (CRASH, CRASH))[not is_session]
     text = error.message or error.engine_message or (type(error).__doc__ or error.name)

@@ -10,7 +10,7 @@ import pytest
 from loader import errors
 from loader.client import ConnectionFailedError, Result, ResultItem
 from loader.gateway.aiges.codes import CODES
-from loader.gateway.aiges.errors import AigesError, told
+from loader.gateway.aiges.errors import OUT_OF_REACH, AigesError, told
 from loader.gateway.aiges.reply import Contract, once_payload, session_payloads, status_of
 from loader.gateway.aiges.request import Expected
 
@@ -72,7 +72,9 @@ def test_json_that_others_cannot_read_is_not_embedded(content: str) -> None:
 def test_every_error_has_a_code_for_calls_and_sessions() -> None:
     """Of one table for all faces; what is not in it is a crash."""
     for kind in errors.BY_CODE.values():
-        of_session, of_call = CODES.get(kind.name, (10109, 10109))
+        of_session, of_call = (
+            (10200, 10002) if kind.name in OUT_OF_REACH else CODES.get(kind.name, (10109, 10109))
+        )
         assert told(kind("text"), is_session=True).code == of_session
         assert told(kind("text"), is_session=False).code == of_call
     assert set(CODES) <= {kind.name for kind in errors.BY_CODE.values()}
@@ -85,6 +87,7 @@ def test_every_error_has_a_code_for_calls_and_sessions() -> None:
         (errors.EngineError("m", engine_code=7, engine_message="e"), (10907, "e;code=7")),
         (errors.NoFreeSlotError("all taken"), (10110, "service license not enough: all taken")),
         (ConnectionFailedError("nobody"), (10200, "nobody")),
+        (errors.RegistryUnreachableError("no registry"), (10200, "no registry")),
     ],
 )
 def test_texts_of_errors(error: errors.LoaderError, expected: tuple[int, str]) -> None:
