@@ -98,9 +98,14 @@ class AsyncClient:
         for channel in self._connections.take_all():
             await channel.close()
 
-    async def describe(self, engine: str = "", *, timeout_s: float | None = None) -> list[Engine]:
-        """The engines of this loader, or the one of that name; with a registry, as one of the nodes has them."""
-        attempt = self._attempt(Target(engine), timeout_s, may_open_elsewhere)
+    async def describe(
+        self, engine: str = "", *, version: str = "", timeout_s: float | None = None
+    ) -> list[Engine]:
+        """The engines of this loader, or the one of that name; with a registry, as one of the nodes has them.
+
+        `version`: of a node that has it, with all that the node has of that name.
+        """
+        attempt = self._attempt(Target(engine, version), timeout_s, may_open_elsewhere)
         while True:
             with await self._lease(attempt) as lease:
                 request = loader_pb2.DescribeRequest(engine=engine)

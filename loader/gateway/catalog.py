@@ -10,11 +10,13 @@ import asyncio
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from loader.client import Target
 from loader.errors import LoaderError
 
 if TYPE_CHECKING:
@@ -39,6 +41,12 @@ class Served:
     parameters: Mapping[str, str]  # declared: name -> type; empty: any is taken
     inputs: Mapping[str, str]  # declared: key -> type
     declaration: Mapping[str, Any]
+    version: str = ""  # empty: any, by weight
+
+    @property
+    def target(self) -> Target:
+        """What is called."""
+        return Target(self.name, self.version)
 
     @property
     def aiges_schema(self) -> Mapping[str, Any]:
@@ -51,19 +59,27 @@ class Served:
         return not self.parameters or name in self.parameters
 
 
-def served(name: str, versions: list[Engine]) -> Served:
-    """The engine of that name, of which there is at least one version; the first says what it takes."""
-    declaration = versions[0].declaration
-    routes = [f"/v1/private/{name}"]
-    for one in versions:
-        routes += _routes(_mapping(one.declaration.get("aiges")))
-    return Served(
-        name,
-        tuple(dict.fromkeys(routes)),
-        _types(declaration.get("parameters"), "name"),
-        _types(declaration.get("inputs"), "key"),
-        declaration,
-    )
+def served(versions: list[Engine]) -> list[Served]:
+    """One engine, of which there is at least one version: the first says what it takes.
+
+    A path that one version of several names alone leads to that version: it is in the path, mostly.
+    """
+    own = f"/v1/private/{versions[0].name}"
+    named = [_routes(_mapping(one.declaration.get("aiges"))) for one in versions]
+    counts = Counter(route for routes in named for route in dict.fromkeys(routes))
+    alone = {route for route in counts if counts[route] == 1 < len(versions)} - {own}
+    shared = (route for routes in named for route in routes if route not in alone)
+    found = [_served(versions[0], [own, *shared])]
+    for one, routes in zip(versions, named, strict=True):
+        if only := [route for route in routes if route in alone]:
+            found.append(_served(one, only, one.version))
+    return found
+
+
+def _served(engine: Engine, routes: Iterable[str], version: str = "") -> Served:
+    declared = engine.declaration
+    parameters, inputs = _types(declared.get("parameters"), "name"), _types(declared.get("inputs"), "key")
+    return Served(engine.name, tuple(dict.fromkeys(routes)), parameters, inputs, declared, version)
 
 
 def _routes(said: Mapping[str, Any]) -> list[str]:
@@ -92,15 +108,16 @@ class Catalog:
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
-        self._engines: dict[str, Served] = {}
+        self._known: list[Engine] = []
         self._by_path: dict[str, Served] = {}
         self._renewed_s = float("-inf")
         self._renewing: asyncio.Task[None] | None = None
+        self.engines: list[Served] = []  # known now, by name; one for each version that has paths of its own
 
     @property
-    def engines(self) -> list[Served]:
-        """Known now, by name."""
-        return [self._engines[name] for name in sorted(self._engines)]
+    def count(self) -> int:
+        """How many engines are known."""
+        return len({one.name for one in self._known})
 
     async def find(self, path: str) -> Served | None:
         """The engine at a path. Raises: LoaderError where nobody could be asked and nothing is known."""
@@ -116,10 +133,14 @@ class Catalog:
     async def renew(self) -> None:
         """Asks. Raises: LoaderError where nothing is known and nobody answers."""
         try:
-            await asyncio.shield(self._renew_soon())
+            await self.ask()
         except LoaderError:
-            if not self._engines:
+            if not self._known:
                 raise
+
+    async def ask(self) -> None:
+        """As `renew`. Raises: LoaderError where nobody answers, whatever is known."""
+        await asyncio.shield(self._renew_soon())
 
     async def close(self) -> None:
         """Ends what runs in the background."""
@@ -139,29 +160,39 @@ class Catalog:
         self._renewed_s = time.monotonic()
 
     async def _described(self) -> list[Engine]:
-        """Every engine; with a registry, each as one of its nodes has it."""
+        """Every engine; with a registry, each version as one of its nodes has it."""
         nodes = self._client.nodes
         if not nodes:
             return await self._client.describe(timeout_s=ANSWER_S)
-        names = sorted({engine.name for node in nodes for engine in node.engines})
-        answers = await asyncio.gather(*(self._version_of(name) for name in names))
-        return [engine for engines in answers for engine in engines]
+        listed = sorted({(one.name, one.version) for node in nodes for one in node.engines})
+        answers = await asyncio.gather(*(self._ask_for(*one) for one in listed), return_exceptions=True)
+        failures = [one for one in answers if isinstance(one, BaseException)]
+        if failures and len(failures) == len(answers):
+            raise failures[0]
+        found: dict[tuple[str, str], Engine] = {}
+        for wanted, answer in zip(listed, answers, strict=True):
+            # A path is not gone because its nodes do not answer now: a call hears why.
+            kept = (one for one in self._known if (one.name, one.version) == wanted)
+            for one in kept if isinstance(answer, BaseException) else answer:
+                found.setdefault((one.name, one.version), one)
+        return list(found.values())
 
-    async def _version_of(self, name: str) -> list[Engine]:
+    async def _ask_for(self, name: str, version: str) -> list[Engine]:
         try:
-            return await self._client.describe(name, timeout_s=ANSWER_S)
+            return await self._client.describe(name, version=version, timeout_s=ANSWER_S)
         except LoaderError as error:
             logger.warning("engine unknown", extra={"engine": name, "error": error.message})
-            return []
+            raise
 
-    def _take(self, engines: Iterable[Engine]) -> None:
+    def _take(self, engines: list[Engine]) -> None:
         versions: dict[str, list[Engine]] = {}
         for one in engines:
             versions.setdefault(one.name, []).append(one)
-        self._engines = {name: served(name, found) for name, found in versions.items()}
+        self._known = engines
+        self.engines = [one for name in sorted(versions) for one in served(versions[name])]
         # An engine's own path wins over one that another's wrapper claims.
         self._by_path = {path: one for one in reversed(self.engines) for path in reversed(one.routes)}
-        self._by_path |= {one.routes[0]: one for one in self.engines}
+        self._by_path |= {one.routes[0]: one for one in self.engines if not one.version}
 
 
 def _told(task: asyncio.Task[None]) -> None:

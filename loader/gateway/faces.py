@@ -82,9 +82,9 @@ class Faces:
         await self._catalog.close()
 
     async def look(self) -> int:
-        """How many engines are served. Raises: LoaderError where nobody can be asked."""
-        await self._catalog.renew()
-        return len(self._catalog.engines)
+        """How many engines are served. Raises: LoaderError where nobody answers."""
+        await self._catalog.ask()
+        return self._catalog.count
 
     # ---- HTTP
 

@@ -106,9 +106,8 @@ class Call:
         """Raises: GoneError, LoaderError, AigesError."""
         parameters = parameters_of(body, self._engine, self._settings.header_pass, self._sid)
         items = frame_of(body, self._engine, ONCE)
-        calling = asyncio.ensure_future(
-            self._client.exec(self._engine.name, items, parameters, timeout_s=CALL_S)
-        )
+        target = self._engine.target
+        calling = asyncio.ensure_future(self._client.exec(target, items, parameters, timeout_s=CALL_S))
         leaving = asyncio.ensure_future(self._left())
         try:
             watched: set[asyncio.Future[Any]] = {calling, leaving, self._closing}

@@ -195,7 +195,7 @@ class SocketSession:
         first = await self._inbox.next() or Body()
         self._sid, self._cid = first.header.get("sid") or self._sid, first.header.get("cid", "")
         parameters = parameters_of(first, self._engine, self._settings.header_pass, self._sid)
-        async with self._client.session(self._engine.name, parameters) as session:
+        async with self._client.session(self._engine.target, parameters) as session:
             self._is_open = True
             await self._tell(BEGIN, None)
             pushing = asyncio.create_task(self._push(session, Contract(first.expect, is_once=False)))

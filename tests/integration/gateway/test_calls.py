@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from faces_service import config, engines
+from faces_service import ENGINES, config, engines
 from openapi_spec_validator import OpenAPIV30SpecValidator
 from running import Running, until
 from web_client import Answer, Web, b64
@@ -51,6 +51,29 @@ def test_paths_follow_the_configuration(service: Running, web: Web) -> None:
     finally:
         service.file.write_text(before)
     until(lambda: web.post("late", payload=HI).status == 404, "the engine is gone")
+
+
+def test_a_path_of_one_version_leads_to_it(service: Running, web: Web) -> None:
+    """Whatever its weight; the engine's own path leads to any, by weight."""
+    source = (ENGINES / "reader.py").read_text()
+    versions = {}
+    for name, weight in (("v4", 100), ("v5", 0)):
+        file = service.folder / f"reader_{name}.py"
+        file.write_text(source.replace('"v2"', f'"{name}"').replace("/v2/", f"/{name}/"))
+        versions[name] = {"wrapper": str(file), "weight": weight, "config": {"name": name}}
+    before = service.file.read_text()
+    try:
+        service.file.write_text(config(engines=engines() | {"two": {"versions": versions}}))
+        until(lambda: web.post("two", payload=HI).status == 200, "the new engine answers")
+        for path, name in (("two", "v4"), ("/v4/reader", "v4"), ("/v5/reader", "v5")):
+            answer = web.post(path, parameter={"p": {"who": "?"}}, payload=HI)
+            assert answer.json["payload"]["name"]["text"] == name
+        assert "/v5/reader" in web.ask("GET", "/openapi.json").json["paths"]
+        with web.open("/v5/reader") as talk:
+            talk.write("x", 2)
+            assert talk.rest()[0]["header"]["code"] == 10004  # it has no sessions
+    finally:
+        service.file.write_text(before)
 
 
 def test_an_unknown_path_names_those_that_are_there(web: Web) -> None:

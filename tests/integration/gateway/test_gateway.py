@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -81,6 +82,10 @@ def test_many_loaders_behind_one_address(fleet: Fleet, tmp_path: Path) -> None:
             assert codes.count(10200) == before["a"]
             assert codes.count(0) == before["b"]
             assert all(web.do("actor").code == 0 for _ in range(10))
+            fleet.nodes["b"].kill()
+            until(lambda: web.ask("GET", "/readyz").status == 503, "that nobody answers is seen")
+            answers = [web.post("extra", payload=HI) for _ in range(3)]
+            assert {(one.status, one.code) for one in answers} == {(500, 10002)}
         finally:
             for talk in talks:
                 talk.__exit__()
@@ -123,6 +128,29 @@ def test_what_does_not_end_in_time_is_told_so(service: Running, tmp_path: Path, 
         assert talk.rest()[-1]["header"]["code"] == 10019
         talk.__exit__()
         assert gateway.wait() == (5 if is_forced else 0)
+
+
+def test_that_its_loader_is_gone_is_seen(tmp_path: Path) -> None:
+    """It is not ready; calls hear why."""
+    with (
+        Running(tmp_path, json.dumps({"engines": one_engine()})) as loader,
+        GatewayProcess(tmp_path, "--address", loader.ready["grpc"]) as gateway,
+    ):
+        assert gateway.web.ask("GET", "/readyz").status == 200
+        loader.process.kill()
+        loader.process.wait(20)
+        answer = gateway.web.ask("GET", "/readyz")
+        assert (answer.status, answer.json["ready"]) == (503, False)
+        assert gateway.web.do("actor").code == 10002
+
+
+def test_without_a_registry_it_lives_and_says_so(tmp_path: Path) -> None:
+    """As without a loader."""
+    with GatewayProcess(tmp_path, "--address", "consul://127.0.0.1:1/speech") as gateway:
+        assert gateway.web.ask("GET", "/readyz").status == 503
+        failed = gateway.web.do("actor")
+        assert (failed.status, failed.code) == (500, 10002)
+        assert "consul://127.0.0.1:1" in failed.message
 
 
 def test_without_a_loader_it_lives_and_says_so(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def engine(name: str, declaration: dict[str, Any]) -> Engine:
 
 
 def document(*engines: Engine) -> dict[str, Any]:
-    made = openapi([served(one.name, [one]) for one in engines], "1.0")
+    made = openapi([one for engine in engines for one in served([engine])], "1.0")
     OpenAPIV30SpecValidator(made).validate()
     return made
 
@@ -96,5 +96,19 @@ def test_a_schema_with_mistakes_gives_a_valid_description(schema: dict[str, Any]
 def test_paths_of_one_engine_do_not_hide_those_of_another() -> None:
     """Its own path is an engine's whatever another's wrapper claims."""
     schema = {"meta": {"route": ["/v1/private/b", "x/y/"]}}
-    first = served("a", [engine("a", {"aiges": {"schema": schema}}), engine("a", {})])
+    (first,) = served([engine("a", {"aiges": {"schema": schema}})])
     assert first.routes == ("/v1/private/a", "/v1/private/b", "/x/y")
+
+
+def test_a_path_that_one_version_of_several_names_leads_to_it() -> None:
+    """What more than one names leads to any of them, as the engine's own path does."""
+    routes = (["/v1/private/a", "both", "first"], ["both", "second"], [])
+    versions = [
+        Engine("a", str(number), "ready", {"aiges": {"schema": {"meta": {"route": said}}}}, 1, True, True)
+        for number, said in enumerate(routes)
+    ]
+    assert [(one.routes, one.version) for one in served(versions)] == [
+        (("/v1/private/a", "/both"), ""),
+        (("/first",), "0"),
+        (("/second",), "1"),
+    ]

@@ -24,6 +24,7 @@ class Wrapper(WrapperBase):
     responseCls = UserResponse()
 
     def wrapperInit(self, config):
+        self.name = config.get("name", "")
         return 0
 
     def wrapperFini(self):
@@ -38,6 +39,11 @@ class Wrapper(WrapperBase):
         node.setDataType(0)
         node.status = 3
         node.setData(str(sorted(params.items())).encode())
+        name = ResponseData()
+        name.key = "name"
+        name.setDataType(0)
+        name.status = 3
+        name.setData(self.name.encode())
         response = Response()
-        response.list = [node]
+        response.list = [node, name]
         return response
