@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.config.edit import remove_key, set_key
@@ -162,7 +162,6 @@ BRANCHES = st.dictionaries(NAMES, st.one_of(SCALARS, st.dictionaries(NAMES, SCAL
 TREES = st.one_of(SCALARS, BRANCHES)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.dictionaries(NAMES, TREES, min_size=1, max_size=3),
     st.lists(NAMES, min_size=1, max_size=3),
