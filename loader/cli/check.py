@@ -150,8 +150,9 @@ def _describe_command(spec: EngineSpec, *, is_secret: bool) -> None:
     from loader.errors import BadConfigError
 
     words = spec.config.command
-    if "/" not in words[0] and shutil.which(words[0], path=spec.environment().get("PATH")) is None:
-        raise BadConfigError(f"command: there is no program {words[0]}: correct it, or PATH in `environment`")
+    program = spec.folder / words[0] if "/" in words[0] else words[0]
+    if shutil.which(program, path=spec.environment().get("PATH")) is None:
+        raise BadConfigError(f"command: there is no program {program}: correct it, or PATH in `environment`")
     # Has the interpreter what the adapter needs?
     probe(spec.manifest, spec.config.python, spec.environment())
     shown = "(from the environment)" if is_secret else shlex.join(words)

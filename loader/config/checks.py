@@ -60,7 +60,7 @@ def variable_name(text: str) -> str:
 def command(value: object) -> object:
     """A command as a list of words; a text is one for a shell, as in AIGES. Raises: ValueError."""
     words = ["bash", "-c", value] if isinstance(value, str) and value.strip() else value
-    if isinstance(words, list | tuple) and words and all(words):
+    if isinstance(words, list | tuple) and words and words[0]:  # an argument may be empty
         return words
     raise ValueError("write a list of words, as [python, -m, aiges.serve], or a text for a shell")
 

@@ -101,11 +101,6 @@ def test_a_program_that_does_not_begin(tmp_path: Path, text: str, expected: str)
     assert said in refusal_of([str(program)])
 
 
-def test_a_word_that_no_command_may_have() -> None:
-    """YAML can write it."""
-    assert "it cannot be started: embedded null byte" in refusal_of(["bash", "-c", "echo \0"])
-
-
 @pytest.mark.parametrize(
     ("config", "text"),
     [

@@ -271,12 +271,17 @@ def test_a_command_is_looked_at_and_not_started(tmp_path: Path) -> None:
         "  good: {command: [sh, -c, 'touch started']}\n"
         "  shell: {command: 'exec serve --token ${TOKEN:-secret}'}\n"
         "  bad: {command: [pythn, -m, aiges.serve]}\n"
+        "  near: {command: [./serve]}\n"
+        "  gone: {command: [./gone]}\n"
     )
+    (tmp_path / "serve").touch(0o755)
     done = check(tmp_path / "service.yaml")
     assert done.returncode == 3
     assert "engine good 1: command, sh -c 'touch started'\n" in done.stdout
     assert f"  begins in {tmp_path}; speaks AIGES's plug-in protocol" in done.stdout
     assert "engine shell 1: command, (from the environment)\n" in done.stdout
     assert "engine bad: command: there is no program pythn: correct it, or PATH" in done.stderr
+    assert "engine near 1: command, ./serve\n" in done.stdout
+    assert f"engine gone: command: there is no program {tmp_path}/gone: correct it" in done.stderr
     assert "secret" not in done.stdout + done.stderr
     assert not (tmp_path / "started").exists()

@@ -141,9 +141,9 @@ def test_versions_take_the_keys_of_their_engine(tmp_path: Path) -> None:
 
 def test_a_version_may_be_a_command_or_have_one_less(tmp_path: Path) -> None:
     """Its own `command` replaces the engine's `wrapper`, and the other way round."""
-    text = VERSIONS.replace("wrapper: asr2", "command: [python, -m, aiges.serve]")
+    text = VERSIONS.replace("wrapper: asr2", "command: [python, -m, aiges.serve, '']")
     two = read_config(text, str(tmp_path / "a.yaml"), {}).engines["asr"].versions["2"]
-    assert (two.wrapper, two.command, two.folder) == ("", ("python", "-m", "aiges.serve"), str(tmp_path))
+    assert (two.wrapper, two.command, two.folder) == ("", ("python", "-m", "aiges.serve", ""), str(tmp_path))
     text = VERSIONS.replace("wrapper: asr\n", "command: serve it\n")
     one, two = read_config(text, str(tmp_path / "a.yaml"), {}).engines["asr"].versions.values()
     assert (one.wrapper, one.command) == ("", ("bash", "-c", "serve it"))
@@ -155,7 +155,7 @@ def test_a_version_may_be_a_command_or_have_one_less(tmp_path: Path) -> None:
     [
         ("''", "write a list of words, as [python, -m, aiges.serve], or a text for a shell"),
         ("[]", "write a list of words"),
-        ("[a, '']", "write a list of words"),
+        ("['', a]", "write a list of words"),
         ("{a: b}", "write a list of words"),
         ("7", "write a list of words"),
         ("[a, 7]", "should be a valid string: put it in quotes, not 7"),

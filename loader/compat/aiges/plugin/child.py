@@ -63,8 +63,8 @@ class Child:
                 stderr=subprocess.PIPE,
                 env={**os.environ, **handshake.environment()},
             )
-        except (OSError, ValueError) as error:  # ValueError: a word has a NUL in it
-            raise CommandError(f"it cannot be started: {error}") from None
+        except OSError as error:
+            raise CommandError(f"it cannot be started: {error.strerror}") from None
         threading.Thread(target=self._wait, name="aiges-command", daemon=True).start()
 
     @property
