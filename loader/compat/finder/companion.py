@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALL_S = 3.0
+MOST_BYTES = 1 << 20  # of an answer
 NORMAL_GROUP = "0"  # where the consumer is in no gray group
 
 
@@ -116,9 +117,8 @@ class Companion:
         given: dict[str, Any] = {"params": values} if method == "GET" else {"data": values}
         try:
             async with self._session.request(method, url, **given) as answer:
-                text = await answer.text()
                 answer.raise_for_status()
-            said = json.loads(text)
+                said = json.loads(await _body(answer.content))
             code, message, data = said["ret"], said.get("msg"), said.get("data")
         except TimeoutError:
             raise self._unreachable(f"{url}: no answer in {CALL_S:g} s: check -u, or `center`") from None
@@ -150,10 +150,19 @@ class Companion:
             return
         try:
             self._cached.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._cached.parent, prefix=".finder-", delete=False
-            ) as file:
-                json.dump(data, file)
-            Path(file.name).replace(self._cached)
+            with tempfile.TemporaryDirectory(dir=self._cached.parent, prefix=".finder-") as beside:
+                file = Path(beside) / self._cached.name
+                file.write_text(json.dumps(data))
+                file.replace(self._cached)
         except OSError as error:
             logger.warning("cannot be written", extra={"file": str(self._cached), "error": str(error)})
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    """Raises: ValueError for more than a companion says."""
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise ValueError
+    return bytes(body)

@@ -340,6 +340,11 @@ def test_the_companions_last_answer_is_used_while_it_is_away(
     assert json.loads(kept.read_text()) == console.companion.answer["data"]
     kept.write_text("{half")
     check(console, fails, tmp_path)
+    console.companion.start()
+    kept.unlink()
+    kept.mkdir()  # cannot be replaced
+    check(console, loads, tmp_path)
+    assert [*tmp_path.iterdir()] == [kept], "half of it stays there"
 
 
 @pytest.mark.parametrize(
@@ -350,6 +355,7 @@ def test_the_companions_last_answer_is_used_while_it_is_away(
         ({"ret": 0, "data": {"zk_addr": ["a:b"]}}, "zk_addr has 'a:b'"),
         ({"ret": 0, "data": {"zk_addr": ["a:1"], "config_path": "x"}}, 'config_path is "x"'),
         ({}, "answers what no companion does"),
+        ({"ret": 0, "data": {"zk_addr": ["a:1"]}, "more": "x" * (2 << 20)}, "answers what no companion does"),
     ],
 )
 def test_an_answer_that_is_of_no_use_is_told(console: Console, answer: dict[str, Any], expected: str) -> None:
