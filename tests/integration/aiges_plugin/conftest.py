@@ -34,13 +34,15 @@ def service(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         port = free.getsockname()[1]
     handshake = f"echo '1|1|tcp|127.0.0.1:{port}|grpc'; sleep 60"
     often = {"backoff_s": 0.05, "intensity": 1000}
+    at_socket = shlex.join(command_of(code, f"unix:{folder}/socket"))
     shared = {"command": command_of(code, f"tcp:{port}"), "slots": 16, "restart": often}
     engines = {
         "first": shared | {"config": {"who": "first", "rate": 16000, "on": True}},
         "second": shared | {"config": {"who": "second", "schema": "none"}},
         "unix": {
-            "command": "export STDIO=1; " + shlex.join(command_of(code, f"unix:{folder}/socket")),
+            "command": f"export STDIO=1; sleep 600 & {at_socket} & wait",
             "slots": 4,
+            "restart": often,
         },
         "brief": {
             "command": command_of(code, "tcp"),

@@ -292,6 +292,15 @@ def test_a_call_whose_command_is_killed_says_so(service: Running, client: Client
     ready(service, "second")
 
 
+def test_no_orphan_after_sigkill_of_a_host(service: Running) -> None:
+    """The loader ends its group: also what the command started itself."""
+    family = psutil.Process(service.instance("unix").pid).children(recursive=True)
+    assert len(family) == 3
+    psutil.Process(service.instance("unix").pid).kill()
+    _, alive = psutil.wait_procs(family, timeout=LIMIT_S)
+    assert not alive
+
+
 @pytest.mark.parametrize("mode", ["hang", "forget"])
 def test_a_call_that_hangs_ends(service: Running, client: Client, mode: str) -> None:
     """call_timeout_ms bounds it, also where only its result is missing; the command is ended and started again."""

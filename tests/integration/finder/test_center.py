@@ -21,6 +21,8 @@ from running import until
 from loader.center import Acknowledgement, AckState, Center, Document, Revision, open_center
 from loader.consul_link import ConsulAccess
 from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
+from loader.registry import NodeEntry
+from loader.registry.finder import FinderRegistry
 
 LIMIT_S = 60
 NEWS_LIMIT_S = 15
@@ -399,9 +401,11 @@ def test_a_zookeeper_that_is_killed_is_told_once_and_comes_back(
 
 
 def test_a_zookeeper_that_hangs_is_out_of_reach(
-    lone_console: Console, caplog: pytest.LogCaptureFixture
+    lone_console: Console, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes connections and answers nothing: a call is bounded, and so is close()."""
+    for name in ("SESSION_S", "CALL_S", "CLOSE_S"):
+        monkeypatch.setattr(f"loader.compat.finder.link.{name}", 1.0)
     console = lone_console
     console.push(toml(console.service))
 
@@ -449,6 +453,39 @@ def test_a_zookeeper_that_has_moved_is_found(
             assert value_of(found) == "moved"
 
     check(old, scenario)
+
+
+def test_a_zookeeper_that_lost_everything_hears_of_it_again(
+    lone_console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no session that it does not know: with a new one the node is registered again, and the file followed."""
+    monkeypatch.setattr("loader.compat.finder.link.OPEN_AGAIN_S", 0.5)
+    monkeypatch.setattr("loader.compat.finder.link.CALL_S", 1.0)
+    console = lone_console
+    console.push(toml(console.service))
+
+    async def scenario(center: Center) -> None:
+        registry = FinderRegistry(console.url)
+        first = await center.load()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(registry.close)
+            news = await stack.enter_async_context(contextlib.aclosing(center.watch(first.name)))
+            await registry.announce(NodeEntry("n1", "192.0.2.7:50051"))
+            waiting = asyncio.ensure_future(anext(news))
+            await asyncio.wait((waiting,), timeout=0.3)
+            await asyncio.to_thread(console.zookeeper.restart, is_empty=True)
+            await asyncio.to_thread(console.connect)
+            await asyncio.to_thread(console.push, toml(console.service, "again"))
+            async with asyncio.timeout(AWAY_LIMIT_S):
+                found = await waiting
+                while not isinstance(found, Revision) or value_of(found) != "again":
+                    found = await anext(news)
+                while not console.providers():
+                    with contextlib.suppress(LoaderError):
+                        await registry.beat()
+            assert console.consumers() == [LOCAL]
+
+    check(console, scenario)
 
 
 def test_several_loaders_of_one_address_do_not_fight(console: Console) -> None:

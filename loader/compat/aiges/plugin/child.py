@@ -130,7 +130,7 @@ class Child:
         for pump in pumps:
             pump.start()
         code = process.wait()
-        end_s = time.monotonic() + DRAIN_S
+        end_s = time.monotonic() + (0.0 if self._is_stopping else DRAIN_S)
         for pump in pumps:
             pump.join(max(0.0, end_s - time.monotonic()))
         with self._changed:
