@@ -6,6 +6,7 @@ Knows no loader. The files of Swagger UI come from the package swagger-ui-bundle
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -43,6 +44,7 @@ PREFLIGHT: Final = ANYBODY | {
     "access-control-max-age": "600",
 }
 PING_S: Final = 180.0
+CLOSE_S: Final = 5.0  # for a client to take the end
 
 
 async def page(scope: Scope) -> Response | None:
@@ -87,6 +89,8 @@ async def answer_pings(receive: Receive, send: Send) -> None:
                 answer = {"text": "pong" if text == "ping" else text} if text is not None else {"bytes": data}
                 await send({"type": "websocket.send", **answer})
     except TimeoutError:
-        await send({"type": "websocket.close", "code": 1000})
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await send({"type": "websocket.close", "code": 1000})
     except OSError:  # the client has gone
         return

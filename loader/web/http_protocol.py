@@ -16,6 +16,7 @@ class HttpProtocol(H11Protocol):
     """Lets go of a client that does not say what it wants, or does not read what it asked for."""
 
     _patience: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The client has connected."""
@@ -25,7 +26,18 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self._end_to_wait()
+        self._end_stall()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read, and no answer goes on until it does."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(limits.LINGER_S, self._abort)
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._end_stall()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Of a head or a body."""
@@ -54,6 +66,14 @@ class HttpProtocol(H11Protocol):
 
     def _lose_patience(self) -> None:
         self._patience = None
-        is_http = self.transport.get_protocol() is self  # and not a WebSocket by now
-        if is_http and not self._is_busy:
+        if not self._is_busy:
+            self._abort()
+
+    def _end_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _abort(self) -> None:
+        if self.transport.get_protocol() is self:  # and not a WebSocket by now
             self.transport.abort()

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Lets go of a client that does not read, when its session is over."""
+    """Lets go of a client that does not read, when its session is over; until then keeps no pongs for it."""
+
+    def handle_ping(self) -> None:
+        """A pong for each would be kept for ever; who reads again gets one for its next ping."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The session is over."""
