@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from consul_agent import ConsulAgent
 from faces_service import engines
 from fleet import Fleet
 from gateway_process import GatewayProcess
+from plugin_command import command_of, generate
 from running import Running, command, until
 from web_client import Talk, Web, b64, summary_of
 from websockets.exceptions import ConnectionClosed
@@ -179,3 +181,20 @@ def test_a_wrong_command_line_says_what_is_wrong(arguments: tuple[str, ...], cod
     line = command("gateway", *(() if "--listen" in arguments else ("--listen", "127.0.0.1:0")), *arguments)
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, text in done.stderr.replace("\n", " ")) == (code, True), done.stderr
+
+
+def test_nodes_are_found_in_consul_and_a_command_answers_over_http(
+    shared_consul: ConsulAgent, prefix: str, tmp_path: Path
+) -> None:
+    """An engine of AIGES's plug-in protocol is called and has sessions as any other, wherever it is."""
+    child = command_of(generate(tmp_path), "tcp")
+    with Fleet(tmp_path, shared_consul.url(prefix)) as fleet:
+        fleet.add("a", one_engine() | {"child": {"command": child, "slots": 2}})
+        fleet.ready()
+        with GatewayProcess(tmp_path, "--address", fleet.registry) as gateway:
+            web = gateway.web
+            assert web.ask("GET", "/readyz").json == {"ready": True, "engines": 2}
+            answer = web.post("child", header={"sid": "s"}, parameter={"p": {"rate": 8000}}, payload=HI)
+            assert answer.code == 0, answer.content
+            (result,) = answer.json["payload"].values()
+            assert json.loads(result["text"])["params"] == {"rate": "8000", "sid": "s"}
