@@ -33,8 +33,14 @@ def description_of(author: Author, reads_results: bool) -> dict[str, Any]:
     said["parameters"] = _parameters(declared)
     with suppress(UndeclaredError):
         said["schema"] = schema_of(class_, legacy=False)
-    plain: dict[str, Any] = json.loads(json.dumps(said, default=str))  # a value may be bytes
-    return plain
+    described: dict[str, Any] = plain(said)
+    return described
+
+
+def plain(said: Any) -> Any:
+    """The same as JSON that every reader takes: bytes as text, NaN and infinities as null, half a surrogate as `?`."""
+    text = json.dumps(said, default=str, ensure_ascii=False).encode(errors="replace")
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def _data(fields: list[Any]) -> list[dict[str, Any]]:

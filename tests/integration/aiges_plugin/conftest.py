@@ -43,6 +43,7 @@ def service(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
             "command": f"export STDIO=1; sleep 600 & {at_socket} & wait",
             "slots": 4,
             "restart": often,
+            "config": {"schema": "odd"},
         },
         "brief": {
             "command": command_of(code, "tcp"),

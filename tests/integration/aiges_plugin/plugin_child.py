@@ -57,8 +57,10 @@ class Child(inner_pb2_grpc.WrapperServiceServicer):
         return pb.Ret(ret=int(self.config.get("ret", 0)))
 
     def wrapperSchema(self, request, context):
-        if "schema" in self.config:
+        if self.config.get("schema") == "none":
             raise AttributeError("requestCls")
+        if self.config.get("schema") == "odd":
+            return pb.Schema(data='{"minimum": NaN, "maximum": 1e999, "title": "\\ud800"}')
         return pb.Schema(data=json.dumps(SCHEMA))
 
     def communicate(self, requests, context):

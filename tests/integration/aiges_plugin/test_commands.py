@@ -104,7 +104,7 @@ def test_commands_that_share_a_port_answer_for_themselves(client: Client) -> Non
 
 def test_what_the_command_declares(client: Client) -> None:
     """wrapperSchema is the member `aiges` of the description; a command without one is served, too."""
-    [first], [second] = client.describe("first"), client.describe("second")
+    [first], [second], [odd] = (client.describe(name) for name in ("first", "second", "unix"))
     said = first.declaration["aiges"]
     assert (said["flavour"], said["service_id"], said["version"]) == ("command", "child", "v7")
     assert said["inputs"] == [{"key": "input", "type": "text"}]
@@ -112,6 +112,8 @@ def test_what_the_command_declares(client: Client) -> None:
     assert said["parameters"] == [{"name": "rate", "type": "integer", "required": True}]
     assert said["schema"]["meta"]["serviceId"] == "child"
     assert "schema" not in second.declaration["aiges"]
+    # What Python writes as JSON and others refuse.
+    assert odd.declaration["aiges"]["schema"] == {"minimum": None, "maximum": None, "title": "?"}
 
 
 def test_a_client_of_aiges(service: Running) -> None:

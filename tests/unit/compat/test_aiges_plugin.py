@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from loader.compat.aiges.describing import plain
 from loader.compat.aiges.plugin.arrivals import MOST_EARLY, Arrivals
 from loader.compat.aiges.plugin.describing import description_of
 from loader.compat.aiges.receivers import RECEIVERS
@@ -69,7 +70,15 @@ def test_a_handle_has_one_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "[]", '{"meta": 7}', '{"meta": {"serviceId": "x", "x": []}}']
+    "text",
+    [
+        "",
+        "nonsense",
+        pytest.param("[" * 100_000, id="deep"),
+        "[]",
+        '{"meta": 7}',
+        '{"meta": {"serviceId": "x", "x": []}}',
+    ],
 )
 def test_a_schema_that_is_none_describes_nothing(text: str) -> None:
     """The engine is served all the same."""
@@ -77,6 +86,14 @@ def test_a_schema_that_is_none_describes_nothing(text: str) -> None:
     assert said["flavour"] == "command"
     assert not said.get("inputs")
     assert not said.get("parameters")
+
+
+def test_what_a_wrapper_declares_is_json_for_every_reader() -> None:
+    """Also what Python alone takes for JSON: the loader would end a host that sent it."""
+    assert plain({"a": [float("inf"), float("nan"), 1.5], "\ud800": b"x"}) == {
+        "a": [None, None, 1.5],
+        "?": "b'x'",
+    }
 
 
 def test_a_schema_without_a_service_in_its_meta_part() -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from loader.compat.aiges.describing import plain
 from loader.compat.aiges.schema import KINDS
 
 logger = logging.getLogger("aiges")
@@ -16,8 +17,8 @@ def description_of(text: str) -> dict[str, Any]:
     """The member `aiges`; without a schema, or with one that is none, only how it runs."""
     said: dict[str, Any] = {"flavour": "command", "era": "", "calls": {}, "session_results": "callback"}
     try:
-        schema = json.loads(text) if text else None
-    except ValueError:
+        schema = plain(json.loads(text)) if text else None
+    except (ValueError, RecursionError):
         schema = None
         logger.warning("wrapperSchema is no JSON: %.60r", text)
     if not isinstance(schema, Mapping):
