@@ -67,27 +67,27 @@ def gateway(
     from loader.errors import BadConfigError
     from loader.gateway.process import Options, serve
     from loader.gateway.settings import Settings
-    from loader.web.server import Tls
+    from loader.web.server import tls_context
 
     check_addresses("" if is_registry(address) else address, listen, names=("--address", "--listen"))
     if (listen_certificate is None) != (listen_key is None):
         raise typer.BadParameter("--listen-certificate and --listen-key go together: give both, or neither")
-    options = Options(
-        listen,
-        address,
-        zone,
-        ConsulAccess(token),
-        credentials(ca, certificate, key),
-        Tls(listen_certificate, listen_key) if listen_certificate and listen_key else None,
-        drain_timeout,
-        Settings(
-            header_pass=frozenset(header_pass or ()),
-            message_bytes=message_bytes,
-            ws_read_timeout_s=read_timeout,
-            ws_session_timeout_s=session_timeout,
-        ),
-    )
     try:
+        options = Options(
+            listen,
+            address,
+            zone,
+            ConsulAccess(token),
+            credentials(ca, certificate, key),
+            tls_context(listen_certificate, listen_key) if listen_certificate and listen_key else None,
+            drain_timeout,
+            Settings(
+                header_pass=frozenset(header_pass or ()),
+                message_bytes=message_bytes,
+                ws_read_timeout_s=read_timeout,
+                ws_session_timeout_s=session_timeout,
+            ),
+        )
         code = serve(options)
     except BadConfigError as error:
         raise typer.BadParameter(error.message) from None

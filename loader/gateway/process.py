@@ -25,6 +25,7 @@ from loader.web.server import HttpServer, bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from ssl import SSLContext
 
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from loader.client import AsyncClient
     from loader.consul_link import ConsulAccess
-    from loader.web.server import Tls
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Options:
     zone: str = ""
     access: ConsulAccess | None = None
     credentials: Any = None
-    tls: Tls | None = None
+    tls: SSLContext | None = None
     drain_timeout_s: float = 30.0
     settings: Settings = field(default_factory=Settings)
 

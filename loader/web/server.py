@@ -8,23 +8,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from ssl import SSLContext
 
     import uvicorn
     from starlette.types import ASGIApp
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files of the server."""
+def tls_context(certificate: Path, key: Path) -> SSLContext:
+    """Of a server with these PEM files. Raises: BadConfigError naming them."""
+    import ssl
 
-    certificate: Path
-    key: Path
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: b"")  # without it the terminal is asked
+    except (OSError, ValueError) as error:
+        raise BadConfigError(
+            f"{certificate} and {key} are no certificate and its key: {error}: give PEM files, the key unencrypted"
+        ) from None
+    return context
 
 
 def _socket_protocol(**arguments: Any) -> asyncio.Protocol:
@@ -60,7 +68,7 @@ class HttpServer:
         make: Callable[[], ASGIApp],
         *,
         ws_bytes: int = 4 << 20,
-        tls: Tls | None = None,
+        tls: SSLContext | None = None,
     ) -> None:
         """`ws_bytes`: the largest message of a WebSocket."""
         self._socket = sock
@@ -88,9 +96,9 @@ class HttpServer:
             ws_max_size=self._ws_bytes,
             ws_per_message_deflate=False,  # it would cost more than it saves on what is base64 already
             timeout_graceful_shutdown=2,
-            ssl_certfile=self._tls.certificate if self._tls else None,
-            ssl_keyfile=self._tls.key if self._tls else None,
         )
+        config.load()
+        config.ssl = self._tls
         started = asyncio.Event()
 
         class Server(uvicorn.Server):

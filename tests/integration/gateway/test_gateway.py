@@ -174,6 +174,7 @@ def test_without_a_loader_it_lives_and_says_so(tmp_path: Path) -> None:
         (("--address", "consul://"), 2, "consul://"),
         (("--listen", "192.0.2.1:0"), 4, "cannot listen on 192.0.2.1:0"),
         (("--listen-certificate", __file__), 2, "--listen-key"),
+        (("--listen-certificate", __file__, "--listen-key", __file__), 2, "unencrypted"),
     ],
 )
 def test_a_wrong_command_line_says_what_is_wrong(arguments: tuple[str, ...], code: int, text: str) -> None:
