@@ -61,7 +61,7 @@ class Call:
     async def answer(self) -> Response:
         """What the client is answered. Raises: GoneError."""
         try:
-            body = read(await self._read_body())
+            body = read(await self._read_in_time())
             self._sid = body.sid
             if not body.data:
                 raise AigesError(NO_DATA, "invalid data: a one-shot call without payload")
@@ -75,6 +75,14 @@ class Call:
             return failure(told(error, is_session=False), self._sid)
         status = status_of(pieces) if any(one.is_final for one in pieces) else ONCE
         return reply({"header": header(0, self._sid, "success", status), "payload": once_payload(pieces)})
+
+    async def _read_in_time(self) -> bytes:
+        limit_s = self._settings.ws_session_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._read_body()
+        except TimeoutError:
+            raise AigesError(TIMEOUT, f"the body has not come within {limit_s:g} s") from None
 
     async def _read_body(self) -> bytes:
         parts: list[bytes] = []

@@ -98,6 +98,22 @@ def test_a_body_that_stops_coming_is_not_waited_for(guarded: Running) -> None:
     assert b'"code":10114' in said
 
 
+def test_a_body_that_trickles_in_is_not_waited_for(guarded: Running) -> None:
+    """10114: it takes a place from others."""
+    host, _, port = guarded.ready["http"].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=0.1) as client:
+        client.sendall(b"POST /v1/private/actor HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{")
+        for _ in range(100):
+            try:
+                said = client.recv(65536)
+                break
+            except TimeoutError:
+                client.sendall(b" ")
+        else:
+            raise AssertionError("no answer within 10 s")
+    assert said.startswith(b"HTTP/1.1 500 ")
+
+
 def test_no_more_than_so_many_are_open(guarded: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that is too many is refused with 10110."""
     monkeypatch.setattr(faces, "MOST_OPEN", 0)
