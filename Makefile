@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build
 JOBS ?= $(shell nproc)
+# Python tests mostly wait: one more than there are processors. 0: one after the other, in one process.
+WORKERS ?= $(shell expr $(JOBS) + 1)
 APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) apt-get
 ASR_MODELS := pocketsphinx-en-us pocketsphinx-testdata
 
@@ -80,7 +82,7 @@ test-cpp: build
 
 .PHONY: test-python
 test-python: build
-	$(BIN)/pytest $(PYTEST_ARGUMENTS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGUMENTS)
 
 # Strict: the first finding ends the test. No suppressions: what a sanitizer finds is repaired.
 STRICT_ASAN := halt_on_error=1 detect_leaks=1 detect_stack_use_after_return=1 strict_string_checks=1 \

@@ -41,7 +41,7 @@ OLD_HOST = """
     def text(value):
         return struct.pack("<I", len(value)) + value.encode()
 
-    MAGIC, PROTOCOL, ABI, PYTHON, HELLO = 0x3143444C, 1, 1, 2, 1
+    MAGIC, PROTOCOL, ABI, PYTHON, HELLO = 0x3143444C, 2, 1, 2, 1
     channel = socket.socket(fileno=int(sys.argv[sys.argv.index("--channel") + 1].split(",")[0]))
     body = struct.pack("<8I", MAGIC, PROTOCOL, ABI, 0, 0, 1, os.getpid(), PYTHON)
     body += text("0.0.1") + text(f"python 3 {sys.executable}")

@@ -162,8 +162,9 @@ def test_a_gateway_speaks_tls_on_both_sides(guarded: Running, authority: Authori
             assert json.load(answer)["header"]["code"] == 0
 
 
-def test_a_loader_that_ends_lets_sessions_come_to_theirs(tmp_path: Path) -> None:
+def test_a_loader_that_ends_lets_sessions_come_to_theirs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """New calls are refused with 10110 meanwhile; the socket file is gone with the loader."""
+    tmp_path = tmp_path_factory.mktemp("ends")  # short: the name of a socket file has a limit
     config = {"drain_timeout_s": 20, "engines": {"actor": engines()["actor"]}}
     with pytest.MonkeyPatch.context() as patch:
         (tmp_path / "tmp").mkdir()
