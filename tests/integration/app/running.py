@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -44,6 +45,14 @@ def until(is_true: Callable[[], Any], what: str, limit_s: float = 20) -> Any:
 
 
 @dataclass
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended, reaped or not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Running:
     """One running loader."""
 
@@ -124,7 +133,15 @@ class Running:
         return [record for record in map(json.loads, lines) if record["event"] == event]
 
     def hosts(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        """What it started and what that started, as far as it runs: one that has ended may still be in the table."""
+        return [process for process in self._descendants() if runs(process)]
+
+    def _descendants(self) -> list[psutil.Process]:
+        while True:
+            with contextlib.suppress(psutil.NoSuchProcess):  # one ended while they were counted
+                return psutil.Process(self.process.pid).children(recursive=True)
+            if self.process.poll() is not None:
+                return []
 
     def instance(self, engine: str, index: int = 0) -> Any:
         """The status of one instance."""

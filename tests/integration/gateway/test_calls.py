@@ -64,7 +64,8 @@ def test_a_path_of_one_version_leads_to_it(service: Running, web: Web) -> None:
     before = service.file.read_text()
     try:
         service.file.write_text(config(engines=engines() | {"two": {"versions": versions}}))
-        until(lambda: web.post("two", payload=HI).status == 200, "the new engine answers")
+        for path in ("two", "/v4/reader", "/v5/reader"):  # each version is ready in its own time
+            until(lambda path=path: web.post(path, payload=HI).status == 200, f"{path} answers")
         for path, name in (("two", "v4"), ("/v4/reader", "v4"), ("/v5/reader", "v5")):
             answer = web.post(path, parameter={"p": {"who": "?"}}, payload=HI)
             assert answer.json["payload"]["name"]["text"] == name

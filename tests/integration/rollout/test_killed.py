@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from centers import ConsulPlace, Place
 from consul_agent import ConsulAgent
-from running import END_S, Running, until
+from running import END_S, Running, runs, until
 from watching import alone, deployments, rollouts, version_of
 
 from loader.v1 import admin_pb2
@@ -45,7 +45,7 @@ def kill(running: Running) -> None:
     family = running.hosts()
     running.process.kill()
     running.process.wait(END_S)
-    until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), "no host is left")
+    until(lambda: not any(runs(one) for one in family), "no host is left")
 
 
 @pytest.mark.parametrize("step", [*STEPS, "drain", "in_place"])

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from load import Load
-from running import END_S, Running, until
+from running import END_S, Running, runs, until
 from versioned import UPDATING
 from watching import alone, change, deployments, ended, open_at, put, rollouts, version_of, wait_for_step
 
@@ -304,7 +304,7 @@ def test_the_end_of_the_loader_ends_a_rollout(
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(END_S) == 0
     assert time.monotonic() - began_s < 8
-    assert not [host for host in family if host.is_running() and host.status() != "zombie"]
+    assert not [host for host in family if runs(host)]
     if waiting is not None:
         with pytest.raises(grpc.RpcError) as caught:
             list(waiting.call)
