@@ -44,7 +44,6 @@ def until(is_true: Callable[[], Any], what: str, limit_s: float = 20) -> Any:
     raise AssertionError(f"not within {limit_s} s: {what}")
 
 
-@dataclass
 def runs(process: psutil.Process) -> bool:
     """Whether it has not ended, reaped or not."""
     try:
@@ -53,6 +52,7 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
+@dataclass
 class Running:
     """One running loader."""
 
