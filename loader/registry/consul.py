@@ -5,13 +5,12 @@ Knows Consul's agent and health; refuses to know what the engines are.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
 from loader.consul_link import CALL_S, ConsulLink, ConsulLocation
 from loader.errors import LoaderError, RegistryUnreachableError
-from loader.registry.values import entry_from, entry_text
+from loader.registry.values import changes, entry_from, entry_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -66,17 +65,9 @@ class ConsulRegistry:
         """As Registry.nodes."""
         return (await self._read(0))[1]
 
-    async def watch(self) -> AsyncGenerator[list[NodeEntry] | LoaderError, None]:
+    def watch(self) -> AsyncGenerator[list[NodeEntry] | LoaderError, None]:
         """As Registry.watch: blocking queries on the healthy instances."""
-        known: list[NodeEntry] | None = None
-        async with contextlib.aclosing(self._link.follow(self._read)) as answers:
-            async for nodes in answers:
-                if isinstance(nodes, LoaderError):
-                    known = None
-                    yield nodes
-                elif nodes != known:
-                    known = nodes
-                    yield nodes
+        return changes(self._link.follow(self._read))
 
     async def close(self) -> None:
         """As Registry.close."""

@@ -7,7 +7,6 @@ own: AIGES's clients answer each change of a provider with a call. Knows the lay
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from loader.compat.finder.link import SESSION_S, FinderLink
 from loader.compat.finder.location import FinderLocation
 from loader.errors import LoaderError, RegistryUnreachableError
 from loader.registry.dialable import dialable
-from loader.registry.values import entry_from, entry_text
+from loader.registry.values import changes, entry_from, entry_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -70,17 +69,9 @@ class FinderRegistry:
         found = await asyncio.gather(*(self._node(folder, name) for name in names))
         return sorted((one for one in found if one is not None), key=lambda one: one.node)
 
-    async def watch(self) -> AsyncGenerator[list[NodeEntry] | LoaderError, None]:
+    def watch(self) -> AsyncGenerator[list[NodeEntry] | LoaderError, None]:
         """As Registry.watch."""
-        known: list[NodeEntry] | None = None
-        async with contextlib.aclosing(self._link.follow(self.nodes)) as looks:
-            async for nodes in looks:
-                if isinstance(nodes, LoaderError):
-                    known = None
-                    yield nodes
-                elif nodes != known:
-                    known = nodes
-                    yield nodes
+        return changes(self._link.follow(self.nodes))
 
     async def close(self) -> None:
         """As Registry.close: what is still announced is gone at once."""

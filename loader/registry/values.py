@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from loader.errors import LoaderError
 from loader.registry.protocol import EngineEntry, NodeEntry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 logger = logging.getLogger(__name__)
 
@@ -45,3 +50,18 @@ def _fits(kind: Any, value: Any) -> bool:
     if str(kind).startswith("Mapping"):
         return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
     return True
+
+
+async def changes(
+    looks: AsyncGenerator[list[NodeEntry] | LoaderError, None],
+) -> AsyncGenerator[list[NodeEntry] | LoaderError, None]:
+    """What a watch yields: the nodes unless they are the last ones, and every error; after one, the nodes again."""
+    known: list[NodeEntry] | None = None
+    async with contextlib.aclosing(looks) as found:
+        async for nodes in found:
+            if isinstance(nodes, LoaderError):
+                known = None
+                yield nodes
+            elif nodes != known:
+                known = nodes
+                yield nodes
