@@ -69,6 +69,15 @@ class Refused:
         return EngineError(text, engine_code=max(self.refusal.status, 0), engine_message=self.refusal.text)
 
 
+def _refused(instance: Instance, refusal: Refusal | None) -> Refused | None:
+    """The same of this instance, which is replaced where it hangs."""
+    if refusal is None:
+        return None
+    if refusal.is_hung:
+        instance.unhealthy(refusal.text)
+    return Refused(instance.label, refusal)
+
+
 @dataclass(slots=True)
 class Shelf:
     """The resources of one engine."""
@@ -246,12 +255,7 @@ class Resources:
 
     async def _give(self, instance: Instance, resource: Resource) -> Refused | None:
         holding = instance.holding
-        refusal = None if holding is None else await holding.load(resource)
-        if refusal is None:
-            return None
-        if refusal.is_hung:
-            instance.unhealthy(refusal.text)
-        return Refused(instance.label, refusal)
+        return None if holding is None else _refused(instance, await holding.load(resource))
 
     async def _remove(self, engine: str, entry: Entry) -> Refused | None:
         """Ends when no instance has it any more; what the first of them said against it."""
@@ -266,12 +270,7 @@ class Resources:
 
     async def _take_back(self, instance: Instance, number: int) -> Refused | None:
         holding = instance.holding
-        refusal = None if holding is None else await holding.unload(number)
-        if refusal is None:
-            return None
-        if refusal.is_hung:
-            instance.unhealthy(refusal.text)
-        return Refused(instance.label, refusal)
+        return None if holding is None else _refused(instance, await holding.unload(number))
 
     async def _feed(self, instance: Instance, holding: Holding) -> None:
         name = instance.spec.name
