@@ -51,8 +51,8 @@ class Served:
     @property
     def aiges_schema(self) -> Mapping[str, Any]:
         """As its AIGES wrapper publishes it; empty: it has none."""
-        schema = _mapping(_mapping(self.declaration.get("aiges")).get("schema"))
-        return schema if _mapping(schema.get("schemainput")) else {}
+        schema = mapping(mapping(self.declaration.get("aiges")).get("schema"))
+        return schema if mapping(schema.get("schemainput")) else {}
 
     def takes_parameter(self, name: str) -> bool:
         """Whether what nobody asked for may be passed: the sid, a header."""
@@ -65,7 +65,7 @@ def served(versions: list[Engine]) -> list[Served]:
     A path that one version of several names alone leads to that version: it is in the path, mostly.
     """
     own = f"/v1/private/{versions[0].name}"
-    named = [_routes(_mapping(one.declaration.get("aiges"))) for one in versions]
+    named = [_routes(mapping(one.declaration.get("aiges"))) for one in versions]
     counts = Counter(route for routes in named for route in dict.fromkeys(routes))
     alone = {route for route in counts if counts[route] == 1 < len(versions)} - {own}
     shared = (route for routes in named for route in routes if route not in alone)
@@ -84,7 +84,7 @@ def _served(engine: Engine, routes: Iterable[str], version: str = "") -> Served:
 
 def _routes(said: Mapping[str, Any]) -> list[str]:
     """What an AIGES wrapper says of its paths."""
-    meta = _mapping(_mapping(said.get("schema")).get("meta"))
+    meta = mapping(mapping(said.get("schema")).get("meta"))
     route = meta.get("route")
     found = ROUTES.split(route) if isinstance(route, str) else route if isinstance(route, list) else []
     if said.get("version") and said.get("service_id"):
@@ -99,7 +99,8 @@ def _types(declared: object, key: str) -> dict[str, str]:
     }
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """What a declaration says there; empty where it says something else."""
     return value if isinstance(value, Mapping) else {}
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from loader.gateway.catalog import mapping
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -90,15 +92,9 @@ def _object(properties: Mapping[str, Any], required: Iterable[str] = ()) -> dict
 
 def _aiges(engine: Served) -> tuple[dict[str, Any], dict[str, Any]]:
     schema = engine.aiges_schema
-    request = cleaned({**_mapping(schema.get("schemainput")), "type": "object"})
-    answer = cleaned(
-        _mapping(_mapping(_mapping(schema.get("schemaoutput")).get("properties")).get("payload"))
-    )
+    request = cleaned({**mapping(schema.get("schemainput")), "type": "object"})
+    answer = cleaned(mapping(mapping(mapping(schema.get("schemaoutput")).get("properties")).get("payload")))
     return request, answer
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def cleaned(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,14 +106,14 @@ def cleaned(schema: Mapping[str, Any]) -> dict[str, Any]:
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
         made["enum"] = [one for index, one in enumerate(choices) if one not in choices[:index]]
-    properties = _mapping(schema.get("properties"))
+    properties = mapping(schema.get("properties"))
     if properties:
-        made["properties"] = {str(key): cleaned(_mapping(value)) for key, value in properties.items()}
+        made["properties"] = {str(key): cleaned(mapping(value)) for key, value in properties.items()}
         required = schema.get("required")
         names = [one for one in required if one in properties] if isinstance(required, list) else []
         made |= {"required": list(dict.fromkeys(names))} if names else {}
     if kind == "array":
-        made["items"] = cleaned(_mapping(schema.get("items")))
+        made["items"] = cleaned(mapping(schema.get("items")))
     default = schema.get("default", schema.get("defaultVal"))
     return made | ({"default": default} if default is not None and _is_allowed(default, made) else {})
 
