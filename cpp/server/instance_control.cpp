@@ -101,6 +101,7 @@ InstanceControl::InstanceControl(Plane& plane, std::shared_ptr<InstanceShared> s
                                  std::function<void(session::InstanceId)> on_gone)
     : plane_(plane), shared_(std::move(shared)), on_gone_(std::move(on_gone)) {
   for (auto& shard : plane_.shards) seats_.push_back(std::make_unique<Seat>(*this, *shard));
+  shards_left_ = static_cast<uint32_t>(seats_.size());
 }
 
 InstanceControl::~InstanceControl() {
@@ -593,7 +594,6 @@ void InstanceControl::end(const Ending& ending) {
   shared_->state = InstanceState::kDead;
   shared_->engine->pool->retire_instance(shared_->id);
   set_serving(false);
-  shards_left_ = static_cast<uint32_t>(seats_.size());
   for (auto& seat : seats_) {
     ShardContext& shard = seat->shard();
     // Posted even on its own thread: the link that noticed is still on the stack.

@@ -143,8 +143,8 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   Ending ending_;
   // Any thread.
   LogLimit log_limit_;
-  std::atomic<bool> is_leaving_{false};  // fini was sent to a process, which will exit
-  std::atomic<uint32_t> shards_left_{0};
+  std::atomic<bool> is_leaving_{false};   // fini was sent to a process, which will exit
+  std::atomic<uint32_t> shards_left_{0};  // that have not let go of it; the end is told at none
   std::atomic<uint32_t> ports_left_{0};
 };
 

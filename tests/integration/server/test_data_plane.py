@@ -112,6 +112,14 @@ def test_the_death_of_a_host_ends_its_sessions_once_and_the_next_host_serves(pla
     assert plane.exec(exec_request(b"again")).frames
 
 
+def test_a_kill_always_tells_why(plane: Any) -> None:
+    """The end of the process may be seen by a shard before the thread that kills it has said all."""
+    for instance in [plane.add_echo(), *(plane.start_host() for _ in range(19))]:
+        plane.core.kill_instance(instance, f"enough of {instance}")
+        died = plane.wait_for("host_died", instance=instance)
+        assert (died["message"], died["name"]) == (f"enough of {instance}", "ENGINE_DIED")
+
+
 def test_a_client_that_goes_away_frees_its_slot(plane: Any) -> None:
     """With one slot, the next session waits only for the first one's destroy."""
     plane.add_echo(slots=1)
