@@ -219,9 +219,12 @@ def _has_callback(module: ModuleType) -> bool:
 
 def _code_of(module: ModuleType) -> Iterator[CodeType]:
     waiting = [one for one in vars(module).values() if getattr(one, "__module__", "") == module.__name__]
+    seen = set[int]()  # a class may name itself, or one that names it
     for one in waiting:
         if inspect.isclass(one):
-            waiting.extend(vars(one).values())
+            if id(one) not in seen:
+                seen.add(id(one))
+                waiting.extend(vars(one).values())
         else:
             code = getattr(getattr(one, "__func__", one), "__code__", None)
             if isinstance(code, CodeType):

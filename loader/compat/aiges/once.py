@@ -40,7 +40,7 @@ def exec_async(author: Calls, request: Request, opening: Opening) -> object:
         values = exec_values(author, opening, request)
         returned = author.call("wrapperOnceExecAsync", constants.EXEC_FAILED, values, request.log)
         code = convert.outcome_of(returned).code
-    except (Error, TypeError):
+    except BaseException:
         call.abandon()
         raise
     if not code:

@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S: Final = 0.001
 PAUSE_S: Final = 0.05
 GIVE_UP_S: Final = 100 * PAUSE_S
-# What a wrapper may deliver before the last input where none is wanted, and how long one of its threads may
-# wait for a client that does not read.
-MOST_HELD: Final = 1024
-MOST_WAIT_S: Final = 15.0
+# What a wrapper may deliver before the last input where none is wanted, each result with so much beside its data.
+MOST_HELD_BYTES: Final = 32 << 20
+RESULT_BYTES: Final = 4096  # so that a session of a command may have all of them waiting for its client, too
+HELD_TOO_MUCH: Final = (
+    f"more than {MOST_HELD_BYTES >> 20} MiB of results before the last input, and config.aiges.real_time_result is "
+    "false, which keeps them until then: set it to true"
+)
+MOST_WAIT_S: Final = 15.0  # of a thread of the wrapper, for a client that does not read
 
 
 class AigesSession(Metered, Session):
@@ -59,6 +63,7 @@ class AigesSession(Metered, Session):
         self._is_waited_for = False  # a call is PENDING
         self._has_failed = False  # by callback
         self._held: list[convert.Outcome] = []
+        self._held_bytes = 0
         self._results = 0
 
     # ---- create
@@ -207,6 +212,7 @@ class AigesSession(Metered, Session):
             with self._changed:
                 if self._is_final or self._is_cancelled:
                     return -1
+                failure = failure or self._too_much(outcome)
                 if failure is not None:
                     self._set_final(failure)
                     return 0
@@ -219,10 +225,23 @@ class AigesSession(Metered, Session):
         """Ends the session with it."""
         self._broken(self._author.failed(constants.CALLBACK_FAILED, raised, self._params.log))
 
+    @property
+    def _is_held(self) -> bool:
+        return self.is_held_back and not self._is_input_over
+
+    def _too_much(self, outcome: convert.Outcome) -> Error | None:
+        """Of what waits for the last input; None where this still may."""
+        if not self._is_held:
+            return None
+        self._held_bytes += outcome.size_bytes + RESULT_BYTES
+        if self._held_bytes <= MOST_HELD_BYTES:
+            return None
+        return error_of(constants.CALLBACK_FAILED, HELD_TOO_MUCH, -1)
+
     def _take(self, outcome: convert.Outcome) -> None:
         self._results += 1
         self._held.append(outcome)
-        if not self.is_held_back or self._is_input_over or len(self._held) > MOST_HELD:
+        if not self._is_held:
             self._send_held()
         if outcome.is_final:
             self._set_final(None)

@@ -82,9 +82,14 @@ class Body:
 def read(text: str | bytes) -> Body:
     """Raises: BadBodyError."""
     try:
-        body = from_json(text if isinstance(text, str) else text.decode("utf-8-sig"))
+        return _taken_apart(from_json(text if isinstance(text, str) else text.decode("utf-8-sig")))
+    except BadBodyError:
+        raise
     except (ValueError, RecursionError) as error:
         raise BadBodyError(Fault.JSON, f"the body is not JSON: {error}") from None
+
+
+def _taken_apart(body: object) -> Body:
     if not isinstance(body, dict):
         raise _wrong("the body", body, "an object with header, parameter and payload")
     parameters, expect = _read_parameters(_object(body, "parameter"))

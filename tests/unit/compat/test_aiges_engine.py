@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -15,7 +16,7 @@ from loader.compat.aiges.engine import AigesEngine, engine_of, reads_by_default
 from loader.compat.aiges.importing import search_path
 from loader.compat.aiges.receivers import RECEIVERS
 from loader.testing import EngineFailure, open_wrapper
-from loader.wrapper import Config, Error, Rejected
+from loader.wrapper import Config, Error, Item, Rejected
 
 
 def module_of(source: str, name: str = "wrapper") -> ModuleType:
@@ -207,6 +208,22 @@ def test_a_one_shot_call_that_does_nothing_gives_way(
     assert made.execs_async == is_async
 
 
+def test_classes_that_name_each_other_are_looked_at_once(tmp_path: Path) -> None:
+    """In a process of its own: to go round in circles takes memory, too."""
+    (tmp_path / "part.py").write_text(
+        dedent("""
+            class Wrapper:
+                def wrapperCreate(self, params, sid): ...
+                def wrapperRead(self, handle): return self.queue.get()
+            class Part:
+                whole = Wrapper
+            Wrapper.part = Part
+        """)
+    )
+    look = "import part, loader.compat.aiges.engine as one; assert one.engine_of(part)"
+    subprocess.run([sys.executable, "-c", look], cwd=tmp_path, check=True, timeout=60)
+
+
 def test_what_is_no_aiges_wrapper_is_left_alone() -> None:
     """A class of that name with other methods; loader's own Wrapper; functions with other names."""
     assert engine_of(module_of("class Wrapper:\n    def predict(self): ...")) is None
@@ -244,3 +261,49 @@ def test_a_session_that_was_refused_leaves_no_name(tmp_path: Path) -> None:
         with running.session(sid="open"):
             assert RECEIVERS.find("open") is not None
         assert RECEIVERS.find("open") is None
+
+
+def test_a_call_that_was_refused_leaves_no_name(tmp_path: Path) -> None:
+    """Whatever the wrapper returned; here a code that is no number."""
+    (tmp_path / "wrapper.py").write_text(
+        dedent("""
+            from aiges.dto import Response
+            class Wrapper:
+                def wrapperOnceExecAsync(self, params, reqData, usrTag): return Response().response_err("none")
+        """)
+    )
+    with open_wrapper(tmp_path) as running:
+        with pytest.raises(EngineFailure):
+            running.exec({"data": b""}, sid="refused")
+        assert RECEIVERS.find("refused") is None
+
+
+HOLDING = """
+    from aiges.dto import Response, ResponseData, callback
+    class Wrapper:
+        def wrapperCreate(self, params, sid):
+            return sid
+        def wrapperWrite(self, handle, req):
+            response = Response()
+            node, given = response.list[0], req.list[0]
+            node.key, node.data, node.status = "out", given.data, max(given.status, 1)
+            for _ in range(int(given.key)):
+                if callback(response, handle):
+                    break
+        def wrapperDestroy(self, handle): ...
+"""
+
+
+@pytest.mark.parametrize(("size", "count"), [(16 << 20, 1), (0, 8 << 10)])
+def test_results_that_wait_for_the_last_input_are_bounded(tmp_path: Path, size: int, count: int) -> None:
+    """By what they take, however large or many they are; that it was too much, and what to do, is said."""
+    (tmp_path / "wrapper.py").write_text(dedent(HOLDING))
+    with open_wrapper(tmp_path, {"aiges": {"real_time_result": False}}) as running:
+        with running.session(sid="held") as session:
+            assert session.write({str(count - 1 or 1): bytes(size)}) == []
+            with pytest.raises(EngineFailure, match=r"32 MiB of results before the last input.*;code=-1"):
+                session.write({"2": bytes(size)})
+                session.take()
+        with running.session(sid="next") as session:
+            session.write({"1": b"x"})
+            assert len(session.write({"1": Item(b"y", status="end")})) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -133,3 +134,12 @@ def test_the_status_is_the_datas_or_the_headers_or_the_one_of_the_face() -> None
     }
     with_header = {"header": {"status": 2}, "payload": payload}
     assert items(with_header, engine())["open"].status == "end"
+
+
+@pytest.mark.parametrize("place", ["%s", '{"payload": %s}', '{"payload": {"k": {"x": %s}}}'])
+@pytest.mark.parametrize("nest", ["[]", ('{"a":', "}")])
+def test_what_is_nested_too_deeply_is_a_bad_body(place: str, nest: str | tuple[str, str]) -> None:
+    """Wherever it is, and however deep: what was read may still be too deep to be written."""
+    for depth in range(900, 1001):
+        with suppress(BadBodyError):
+            read(place % (nest[0] * depth + ("1" if nest[1] == "}" else "") + nest[1] * depth))
