@@ -151,7 +151,7 @@ class Scene:
 
     def statistics(self) -> dict[str, float]:
         """The counters of AdminService."""
-        answer = self.running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10)
+        answer = self.running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=30)
         return dict(answer.values)
 
     def count(self, name: str) -> float:

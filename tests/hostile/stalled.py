@@ -81,7 +81,7 @@ class _Link:
     """One connection."""
 
     def __init__(self, address: tuple[str, int], path: str, count: int, first: bytes, then: bytes) -> None:
-        self.socket = socket.create_connection(address, timeout=10)
+        self.socket = socket.create_connection(address, timeout=30)
         self.socket.setblocking(False)
         self._first, self._then = first, then
         # Any slice of the endless stream of messages is a slice of this.

@@ -141,7 +141,7 @@ def test_a_grandchild_does_not_keep_a_dead_host_alive(tmp_path: Path) -> None:
         family = psutil.Process(scene.first_pid).children(recursive=True)
         assert len(family) == 1
         psutil.Process(scene.first_pid).kill()
-        _, alive = psutil.wait_procs(family, timeout=5)
+        _, alive = psutil.wait_procs(family, timeout=20)
         assert not alive
         until(lambda: scene.running.instance("mean").restarts == 1, "one restart", LIMIT_S)
 

@@ -73,7 +73,7 @@ UPDATE = """
 
 def rollouts(running: Running) -> list[tuple[str, str]]:
     """State and error of each rollout, newest first."""
-    answer = running.admin.ListRollouts(admin_pb2.ListRolloutsRequest(), timeout=10)
+    answer = running.admin.ListRollouts(admin_pb2.ListRolloutsRequest(), timeout=30)
     return [(one.state, one.error) for one in answer.rollouts]
 
 
@@ -124,7 +124,7 @@ def test_an_update_that_misbehaves_is_a_replacement(tmp_path: Path, behavior: st
 
         def write(**values: object) -> None:
             changed = {"engines": {"mean": engine | {"config": values}, "kind": KIND}}
-            running.file.write_text(json.dumps(changed))
+            running.rewrite(json.dumps(changed))
 
         assert says("first")
         write(says="second", act=True)
@@ -147,7 +147,7 @@ def test_a_native_update_that_dies_is_a_replacement(tmp_path: Path, behavior: st
         scene = Scene.beside(running, client, mark)
         before = running.instance("mean").pid
         changed = {"mean": mean | {"config": {"behavior": "echo", "entry": "update"}}, "kind": KIND}
-        running.file.write_text(json.dumps({"engines": changed}))
+        running.rewrite(json.dumps({"engines": changed}))
         until(lambda: running.instance("mean").pid not in (0, before), "a new process", LIMIT_S)
         until(lambda: rollouts(running)[0] == ("applied", ""), "it was applied", LIMIT_S)
         scene.assert_recovered()

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -156,10 +155,6 @@ static int number_of(const loader_frame_t* frame) {
   return atoi(text);
 }
 
-static void sleep_ms(int milliseconds) {
-  const struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000};
-  nanosleep(&time, NULL);
-}
 
 static loader_status_t run(const loader_host_t* host, loader_handle_t handle, loader_handle_t call,
                            loader_frame_t* frame, loader_error_t* error) {
@@ -175,7 +170,7 @@ static loader_status_t run(const loader_host_t* host, loader_handle_t handle, lo
   if (is_key(frame, "break_call")) return begin_break(host, call, number_of(frame)), LOADER_PENDING;
   if (is_key(frame, "lent")) return emit_lent(host, handle);
   if (is_key(frame, "gate")) sem_wait(&probe_gate);
-  if (is_key(frame, "sleep")) sleep_ms(number_of(frame));
+  if (is_key(frame, "open")) sem_post(&probe_gate);
   if (is_key(frame, "segfault")) raise(SIGSEGV);
   if (is_key(frame, "fail")) return say_count(error, 0);
   if (is_key(frame, "sink")) return LOADER_OK;

@@ -256,7 +256,7 @@ def test_calls_keep_a_session_alive(client: Xsf) -> None:
 
 def counted(service: Running, name: str, label: str) -> float:
     """The sum of a counter's values with that label for the engine `stage`."""
-    values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+    values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=30).values
     return sum(
         value
         for key, value in values.items()
@@ -265,7 +265,7 @@ def counted(service: Running, name: str, label: str) -> float:
 
 
 def open_calls(service: Running) -> float:
-    values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+    values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=30).values
     return values["loader_streams_open"]
 
 

@@ -193,7 +193,7 @@ def unload(running: Running, engine: str, number: int, timeout_s: float = 10) ->
 
 def listed(running: Running, engine: str = "") -> list[Any]:
     request = admin_pb2.ListResourcesRequest(engine=engine)
-    return list(running.admin.ListResources(request, timeout=10).resources)
+    return list(running.admin.ListResources(request, timeout=30).resources)
 
 
 def refusal(call: Any) -> tuple[str, str]:
@@ -317,21 +317,21 @@ def test_a_new_version_has_it_or_does_not_come(served: Running, client: Client) 
     number = load(served, "own", b"kept", key="k")
     rollouts = served.log_lines("configuration")
     pids = {served.instance("own", index).pid for index in (0, 1)}
-    served.file.write_text(config_of("kep"))
+    served.rewrite(config_of("kep"))
     until(lambda: len(served.log_lines("configuration")) > len(rollouts), "a rollout")
     failed = until(lambda: ended(served, len(rollouts)), "its end")
     assert failed["state"] == "rolled_back"
     assert f"failed at resources: resource {number} (k): not in this version" in failed["error"]
     assert {served.instance("own", index).pid for index in (0, 1)} == pids
     rollouts = served.log_lines("configuration")
-    served.file.write_text(config_of("nothing"))
+    served.rewrite(config_of("nothing"))
     done = until(lambda: ended(served, len(rollouts)), "the next")
     assert done["state"] == "applied", done
     until(lambda: pids.isdisjoint({served.instance("own", index).pid for index in (0, 1)}), "replaced")
     until(lambda: len(listed(served, "own")[0].instances) == 2, "the old ones gone")
     open_briefly(client, number)
     rollouts = served.log_lines("configuration")
-    served.file.write_text(config_of("nobody", replace="in_place"))
+    served.rewrite(config_of("nobody", replace="in_place"))
     done = until(lambda: ended(served, len(rollouts)), "the last")
     assert done["state"] == "applied", done
     open_briefly(client, number)
@@ -456,7 +456,7 @@ def test_ctl_loads_lists_and_unloads(served: Running, tmp_path: Path) -> None:
 
 def test_describe_says_who_takes_resources(served: Running) -> None:
     """Libraries by their symbols, classes by their methods."""
-    said = served.engine.Describe(loader_pb2.DescribeRequest(), timeout=10).engines
+    said = served.engine.Describe(loader_pb2.DescribeRequest(), timeout=30).engines
     assert {one.name: one.has_resources for one in said} == {
         "library": True, "inline": True, "voice": True, "own": True, "hanging": True, "plain": False,
     }  # fmt: skip

@@ -36,7 +36,7 @@ def test_a_ping_is_answered_without_data(client: Xsf) -> None:
 def command(running: Running, name: str) -> str:
     call = running.channel.unary_unary("/utils.ToolBox/cmdserver")
     query = xsf.Request(query=json.dumps({"cmd": name}), headers='{"method":"GET"}')
-    return str(xsf.Response.FromString(call(query.SerializeToString(), timeout=10)).body)
+    return str(xsf.Response.FromString(call(query.SerializeToString(), timeout=30)).body)
 
 
 def test_the_toolbox_tells_status_health_and_licences(service: Running, client: Xsf) -> None:
@@ -64,7 +64,7 @@ def test_reflection_shows_the_foreign_services(service: Running) -> None:
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="utils.XsfCall"),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="protocol.LoaderInput"),
     ]
-    answers = list(stub.ServerReflectionInfo(iter(requests), timeout=10))
+    answers = list(stub.ServerReflectionInfo(iter(requests), timeout=30))
     names = {one.name for one in answers[0].list_services_response.service}
     assert {"utils.XsfCall", "utils.ToolBox"} <= names
     for answer, package in zip(answers[1:], ("utils", "protocol"), strict=True):
@@ -96,7 +96,7 @@ def test_what_aiges_clients_do_is_counted_like_every_other_call(service: Running
     from loader.v1 import admin_pb2
 
     def execs() -> float:
-        values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+        values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=30).values
         return sum(value for name, value in values.items() if "execs" in name and 'engine="echo"' in name)
 
     before = execs()
@@ -107,7 +107,7 @@ def test_what_aiges_clients_do_is_counted_like_every_other_call(service: Running
 def test_grpc_itself_refuses_what_is_not_there(service: Running) -> None:
     """A method that XsfCall does not have."""
     with pytest.raises(grpc.RpcError) as caught:
-        service.channel.unary_unary("/utils.XsfCall/other")(b"", timeout=10)
+        service.channel.unary_unary("/utils.XsfCall/other")(b"", timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -166,7 +166,7 @@ def test_calls_wait_while_their_engine_is_replaced_in_place(tmp_path: Path) -> N
         given = xsf.LoaderInput(serviceId="echo", state=1, pl=[payload("in", b"x", status="3")])
         assert client.call("AIIn", None, given, SeqNo="1").texts == ["one"]
         gate = tmp_path / "gate"
-        running.file.write_text(config("two", str(gate)))
+        running.rewrite(config("two", str(gate)))
 
         def is_held() -> bool:
             return bool(client.send("AIIn", None, given, SeqNo="1").response.code == 10110)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 READY_S = 60
 END_S = 30
+CALL_S = 30
 PROGRAM = Path(sys.executable).parent / "loader"
 
 
@@ -97,7 +98,7 @@ class Running:
             self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(END_S)
-            _, alive = psutil.wait_procs(hosts, timeout=5)
+            _, alive = psutil.wait_procs(hosts, timeout=END_S)
             assert not alive, f"hosts outlived their loader: {alive}"
         finally:
             if self.process.poll() is None:
@@ -124,6 +125,12 @@ class Running:
             raise AssertionError(f"ended with {code} before it was ready; the log:\n{self.log_text()}")
         return line
 
+    def rewrite(self, text: str) -> None:
+        """Replaces its file as an editor does: never half of it is there."""
+        beside = self.folder / "beside.yaml"
+        beside.write_text(text)
+        beside.replace(self.file)
+
     def log_text(self) -> str:
         return (self.folder / "loader.log").read_text()
 
@@ -145,7 +152,7 @@ class Running:
 
     def instance(self, engine: str, index: int = 0) -> Any:
         """The status of one instance."""
-        engines = self.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10).engines
+        engines = self.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=CALL_S).engines
         return next(e for e in engines if e.description.name == engine).instances[index]
 
     def echo(self, engine: str, text: str = "hello") -> str:
@@ -154,7 +161,7 @@ class Running:
         request = loader_pb2.ExecRequest(
             target=loader_pb2.Target(engine=engine), frame=frame_pb2.Frame(items=[item])
         )
-        response = self.engine.Exec(request, timeout=10)
+        response = self.engine.Exec(request, timeout=CALL_S)
         return bytes(response.frames[0].items[0].data).decode()
 
     def open_session(self, engine: str) -> Session:

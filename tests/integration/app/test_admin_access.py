@@ -55,8 +55,8 @@ def access(channel: grpc.Channel) -> tuple[grpc.StatusCode, grpc.StatusCode]:
     reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
     question = reflection_pb2.ServerReflectionRequest(list_services="")
     return (
-        code_of(lambda: admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10)),
-        code_of(lambda: list(reflection.ServerReflectionInfo(iter([question]), timeout=10))),
+        code_of(lambda: admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=30)),
+        code_of(lambda: list(reflection.ServerReflectionInfo(iter([question]), timeout=30))),
     )
 
 
@@ -77,8 +77,8 @@ def test_another_machine_may_call_engines_and_nothing_more(
     with Client(running.ready["grpc"]) as client:
         assert [engine.name for engine in client.describe()] == ["echo"]
     assert access(running.channel) == REFUSED
-    assert code_of(lambda: running.admin.Drain(admin_pb2.DrainRequest(), timeout=10)) is DENIED
-    watch = running.admin.WatchEvents(admin_pb2.WatchEventsRequest(), timeout=10)
+    assert code_of(lambda: running.admin.Drain(admin_pb2.DrainRequest(), timeout=30)) is DENIED
+    watch = running.admin.WatchEvents(admin_pb2.WatchEventsRequest(), timeout=30)
     assert code_of(lambda: next(watch)) is DENIED
     assert running.echo("echo") == "hello"
 
@@ -89,7 +89,7 @@ def test_the_refusal_is_typed(start: Start, wrapper: Write, outside: str) -> Non
 
     running = start(config(wrapper("echo")), "--grpc", f"{outside}:0")
     with pytest.raises(grpc.RpcError) as caught:
-        running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10)
+        running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=30)
     assert isinstance(from_rpc(caught.value, ""), AdminNotAllowedError)
 
 

@@ -18,7 +18,7 @@ Write = Callable[..., Path]
 
 def rollouts(running: Running) -> list[tuple[str, str]]:
     """State and error of each rollout, newest first."""
-    answer = running.admin.ListRollouts(admin_pb2.ListRolloutsRequest(), timeout=10)
+    answer = running.admin.ListRollouts(admin_pb2.ListRolloutsRequest(), timeout=30)
     return [(r.state, r.error) for r in answer.rollouts]
 
 
@@ -31,7 +31,7 @@ def test_a_live_key_applies_to_a_running_instance(start: Start, wrapper: Write) 
         running.echo("echo")
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     before = running.instance("echo").pid
-    running.file.write_text(config.replace("slots: 1", "slots: 2"))
+    running.rewrite(config.replace("slots: 1", "slots: 2"))
     until(lambda: len(rollouts(running)) == 2, "the change was taken")
     assert rollouts(running)[0] == ("applied", "")
     assert running.echo("echo") == "hello"
@@ -45,7 +45,7 @@ def test_a_replacement_leaves_open_sessions_where_they_are(start: Start, wrapper
     running = start(config)
     session = running.open_session("echo")
     before = running.instance("echo").pid
-    running.file.write_text(config.replace("slots: 1", "slots: 9, instances: 2"))
+    running.rewrite(config.replace("slots: 1", "slots: 9, instances: 2"))
     until(lambda: rollouts(running)[0] == ("applied", "") and len(rollouts(running)) == 2, "it was applied")
     assert running.echo("echo") == "hello"
     assert before in {host.pid for host in running.hosts()}
@@ -60,7 +60,7 @@ def test_a_key_of_the_loader_itself_is_refused_whole(start: Start, wrapper: Writ
     """Nothing of the revision applies; the reason names the key."""
     config = f"engines: {{echo: {{wrapper: {wrapper('echo')}, slots: 1}}}}"
     running = start(config)
-    running.file.write_text(config.replace("slots: 1", "slots: 9") + "\nbusy_poll_us: 5\n")
+    running.rewrite(config.replace("slots: 1", "slots: 9") + "\nbusy_poll_us: 5\n")
     until(lambda: rollouts(running)[0][0] == "refused", "the change was seen")
     assert "busy_poll_us: 0 → 5 takes a restart" in rollouts(running)[0][1]
     assert running.instance("echo").slots == 1
@@ -70,11 +70,11 @@ def test_a_mistake_is_refused_with_its_line_and_serving_goes_on(start: Start, wr
     """A broken file changes nothing; the next good one applies."""
     config = f"engines:\n  echo:\n    wrapper: {wrapper('echo')}\n    slots: 1\n"
     running = start(config)
-    running.file.write_text(config.replace("slots", "slotz"))
+    running.rewrite(config.replace("slots", "slotz"))
     until(lambda: len(rollouts(running)) == 2, "the mistake was seen")
     assert "service.yaml:4: engines.echo.slotz: unknown key: did you mean `slots`?" in rollouts(running)[0][1]
     assert running.echo("echo") == "hello"
-    running.file.write_text(config.replace("slots: 1", "slots: 3"))
+    running.rewrite(config.replace("slots: 1", "slots: 3"))
     until(lambda: rollouts(running)[0][0] == "applied" and len(rollouts(running)) == 3, "the next was taken")
     assert running.instance("echo").slots == 3
 
@@ -97,7 +97,7 @@ def test_serving_goes_on_while_the_configuration_changes(start: Start, wrapper: 
     caller.start()
     try:
         for number in range(1, 6):
-            running.file.write_text(config.replace("queue_limit: 100", f"queue_limit: {100 + number}"))
+            running.rewrite(config.replace("queue_limit: 100", f"queue_limit: {100 + number}"))
             until(lambda number=number: len(rollouts(running)) == number + 1, "the change was taken")
     finally:
         done.set()

@@ -18,6 +18,7 @@ Write = Callable[..., Path]
 
 CALLERS = 8
 RACE_S = 4.0
+FOUND_S = 60.0  # of a machine so slow that the first deadlines are all too short
 SLEEP_MS = 5.0
 # Answers a call after about SLEEP_MS, from another thread, so that calls do not wait for each other.
 ENGINE = """
@@ -62,8 +63,8 @@ def test_answers_that_race_with_their_deadline_come_once(
     def race() -> None:
         """Looks for the deadline at which both ends are as likely, and stays about there."""
         timeout_ms = 4 * SLEEP_MS
-        end = time.monotonic() + RACE_S
-        while time.monotonic() < end:
+        began_s = time.monotonic()
+        while (past_s := time.monotonic() - began_s) < RACE_S or (len(outcomes) < 2 and past_s < FOUND_S):
             outcome = call(timeout_ms)
             timeout_ms *= 0.97 if outcome == "OK" else 1.03
             with lock:
@@ -73,13 +74,13 @@ def test_answers_that_race_with_their_deadline_come_once(
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(RACE_S + 30)
+        caller.join(FOUND_S + 30)
     record_property("rounds", str(dict(outcomes)))
     assert outcomes.keys() == {"OK", "DEADLINE_EXCEEDED"}
     until(lambda: running.instance("late").slots_used == 0, "every slot is free again")
     assert call(10_000) == "OK"
     assert running.instance("late").restarts == 0
-    values = running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=10).values
+    values = running.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=30).values
     label = 'engine="late",version="1"'
     closed = {
         name.partition('reason="')[2].rstrip('"}'): int(value)

@@ -99,25 +99,25 @@ def replaced(running: Running, old_pid: int, index: int = 0) -> int:
 def test_a_stopped_host_is_a_hang(start: Start, wrapper: Write) -> None:
     """SIGSTOP: no ping is answered; after host_timeout_ms and the grace its sessions end so, and it is replaced."""
     config = configured(
-        wrapper("engine", ENGINE), host_timeout_ms=600, hang_grace_ms=300, call_timeout_ms=600_000
+        wrapper("engine", ENGINE), host_timeout_ms=2_000, hang_grace_ms=300, call_timeout_ms=600_000
     )
     running = start(config)
     with Client(running.ready["grpc"]) as client:
         idle, waiting = opened(client), opened(client)
         pid = running.instance("engine").pid
+        before_s = time.monotonic()
         psutil.Process(pid).send_signal(signal.SIGSTOP)
-        stopped = time.monotonic()
         waiting.write({"text": "into the void"})
         for session in (idle, waiting):
             error = failure_of(session)
             assert isinstance(error, CallHungError)
             assert session.final is not None
             assert session.final.reason == "call_hung"
-        assert time.monotonic() - stopped > 0.6
+        assert time.monotonic() - before_s > 1
         assert replaced(running, pid) == 1
         [hung] = running.log_lines("instance hung")
         assert hung["pid"] == pid
-        assert "600 ms" in hung["reason"]
+        assert "2000 ms" in hung["reason"]
         assert pid_of(opened(client)) == running.instance("engine").pid
 
 
@@ -140,7 +140,7 @@ def test_a_stopped_host_that_comes_back_in_its_grace_is_replaced_all_the_same(
     start: Start, wrapper: Write
 ) -> None:
     """Declared hung is hung: its other sessions may finish, new ones go elsewhere, then it ends."""
-    config = configured(wrapper("engine", ENGINE), host_timeout_ms=400, hang_grace_ms=20_000, instances=2)
+    config = configured(wrapper("engine", ENGINE), host_timeout_ms=2_000, hang_grace_ms=20_000, instances=2)
     running = start(config)
     with Client(running.ready["grpc"]) as client:
         session = opened(client)
@@ -162,7 +162,7 @@ def test_a_hung_call_ends_its_session_and_lets_the_others_finish(start: Start, w
 
     The instance takes nothing new meanwhile, and its neighbour never notices.
     """
-    config = configured(wrapper("engine", ENGINE), call_timeout_ms=500, hang_grace_ms=4_000, instances=2)
+    config = configured(wrapper("engine", ENGINE), call_timeout_ms=2_000, hang_grace_ms=8_000, instances=2)
     running = start(config)
     with Client(running.ready["grpc"]) as client:
         sessions = [opened(client) for _ in range(6)]  # three of each instance, with a slot left over
@@ -172,17 +172,17 @@ def test_a_hung_call_ends_its_session_and_lets_the_others_finish(start: Start, w
             [session for session in rest if (pid_of(session) == pid) is is_beside]
             for is_beside in (True, False)
         )
+        before_s = time.monotonic()
         hanging.write({"text": "hang"})
         assert next(hanging.results())["text"] == "hanging"
         assert isinstance(failure_of(hanging), CallHungError)
-        hung_at = time.monotonic()
         echoed(late, "in the grace")
         echoed(quick, "in the grace")
         finish(quick)
         results = [client.exec("engine", {"x": "y"}, timeout_s=LIMIT_S) for _ in range(4)]
         assert {int(result["pid"]) for [result] in results} == {pid_of(neighbours[0])}
         assert isinstance(failure_of(late), CallHungError)
-        assert time.monotonic() - hung_at > 3  # the grace was given
+        assert time.monotonic() - before_s > 9  # the grace was given
         [hung] = running.log_lines("instance hung")
         assert hung["pid"] == pid
         assert replaced(running, pid, hung["instance"]) == 1
@@ -193,7 +193,7 @@ def test_a_hung_call_ends_its_session_and_lets_the_others_finish(start: Start, w
 
 def test_what_is_open_after_the_grace_ends_with_the_host(start: Start, wrapper: Write) -> None:
     """A session beside the hung call that does not finish in hang_grace_ms is told the same reason."""
-    running = start(configured(wrapper("engine", ENGINE), call_timeout_ms=400, hang_grace_ms=400))
+    running = start(configured(wrapper("engine", ENGINE), call_timeout_ms=2_000, hang_grace_ms=400))
     with Client(running.ready["grpc"]) as client:
         hanging, beside = opened(client), opened(client)
         pid = running.instance("engine").pid
@@ -208,12 +208,12 @@ def test_what_is_open_after_the_grace_ends_with_the_host(start: Start, wrapper: 
 
 def test_waiting_for_a_slow_reader_is_no_hang(start: Start, wrapper: Write) -> None:
     """A call that is blocked for credit longer than call_timeout_ms goes on when the client reads."""
-    running = start(configured(wrapper("engine", ENGINE), call_timeout_ms=300))
+    running = start(configured(wrapper("engine", ENGINE), call_timeout_ms=1_500))
     narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
     with Client(running.ready["grpc"], options=narrow) as client:
         session = opened(client)
         session.write({"text": "flood"})
-        threading.Event().wait(1.0)  # the time that must not count: three times the limit
+        threading.Event().wait(4)  # the time that must not count: more than twice the limit
         session.end()
         assert sum("data" in result for result in session.results()) == 100
         assert running.instance("engine").restarts == 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,7 +116,7 @@ def test_many_sessions_keep_their_order(probe: Running) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: talk(probe, number, 100), range(48)))
     wait_destroyed(probe, loader_pb2.CLOSE_REASON_FINISHED, 48)
-    assert probe.instance("probe").slots_used == 0
+    until(lambda: probe.instance("probe").slots_used == 0, "every slot is free")
 
 
 def test_a_cancelled_session_reaches_the_engine(probe: Running) -> None:
@@ -136,7 +135,7 @@ def test_a_deadline_ends_a_pending_call(probe: Running) -> None:
             loader_pb2.SessionRequest(frame=frame("never", b"")),
         ]
     )
-    call = probe.engine.Session(requests, timeout=0.5)
+    call = probe.engine.Session(requests, timeout=3)
     with pytest.raises(grpc.RpcError) as caught:
         list(call)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -147,7 +146,7 @@ def test_a_deadline_ends_a_pending_call(probe: Running) -> None:
 def test_an_operator_kills_a_session(probe: Running) -> None:
     """KillSession reaches client and engine."""
     session = probe.open_session("probe")
-    probe.admin.KillSession(admin_pb2.KillSessionRequest(session_id=session.session_id), timeout=10)
+    probe.admin.KillSession(admin_pb2.KillSessionRequest(session_id=session.session_id), timeout=30)
     assert session.final().reason == loader_pb2.CLOSE_REASON_KICKED
     wait_destroyed(probe, loader_pb2.CLOSE_REASON_KICKED)
 
@@ -177,7 +176,7 @@ def test_the_drain_timeout_destroys_what_is_open(start: Start, folder: Path) -> 
 
 def test_a_call_that_never_finishes_is_hung_and_the_engine_comes_back(start: Start, folder: Path) -> None:
     """Its session ends with call_hung; the instance is started anew, in the same process."""
-    limits = "call_timeout_ms: 200, hang_grace_ms: 100"
+    limits = "call_timeout_ms: 2000, hang_grace_ms: 100"
     running = start(config(folder / "probe.so", engine=limits))
     session = running.open_session("probe")
     write(session, "never")
@@ -199,14 +198,17 @@ def test_a_crash_is_the_loaders(start: Start, folder: Path) -> None:
 def test_an_inline_engine_that_blocks_holds_up_nobody_else(start: Start, folder: Path) -> None:
     """Without non_blocking its calls run on worker threads: other engines answer meanwhile."""
     running = start(
-        config(folder / "blocks.so") + f"  other: {{wrapper: {folder / 'probe.so'}, isolation: inline}}\n"
+        config(folder / "blocks.so", engine="threads: 2")
+        + f"  other: {{wrapper: {folder / 'probe.so'}, isolation: inline}}\n"
     )
     with ThreadPoolExecutor(1) as pool:
-        blocked = pool.submit(execute, running, "sleep", b"3000")
+        blocked = pool.submit(execute, running, "gate", b"x", 60)
         until(lambda: running.instance("probe").slots_used == 1, "the call has begun")
-        begun = time.monotonic()
-        for _ in range(20):
-            assert running.echo("other", "x") == "x"
-        assert not blocked.done(), f"20 calls took {time.monotonic() - begun:.1f} s"
-        assert blocked.result(20).frames[0].items[0].data == b"3000"
+        try:
+            for _ in range(20):
+                assert running.echo("other", "x") == "x"
+            assert not blocked.done()
+        finally:
+            execute(running, "open")
+        assert blocked.result(60).frames[0].items[0].data == b"x"
     assert running.hosts() == []

@@ -131,10 +131,9 @@ def test_mutual_tls_wants_a_certificate_of_the_authority(
     with pytest.raises(ConnectionFailedError):
         echo(running, authority.credentials(stranger.issue("friend", "URI:spiffe://test/friend")))
     assert echo(running, authority.credentials(friend)) == "hello"
-    until(lambda: len(refused_peers(running)) >= 2, "both refusals in the log")
-    reasons = " ".join(refused_peers(running))
-    assert "peer did not return a certificate" in reasons
-    assert "certificate verify failed" in reasons
+    # A client may come twice before it gives up: how many refusals there are is not said.
+    for reason in ("peer did not return a certificate", "certificate verify failed"):
+        until(lambda reason=reason: reason in " ".join(refused_peers(running)), f"`{reason}` in the log")
 
 
 def test_the_commands_show_a_certificate(
@@ -147,7 +146,7 @@ def test_the_commands_show_a_certificate(
     called = run("call", "echo", "--item", "text=hi", *to, *own)
     assert (called.returncode, json.loads(called.stdout)) == (0, {"text": "hi"})
     assert run("describe", "echo", "--json", *to, *own).returncode == 0
-    stranger = run("call", "echo", "--item", "text=hi", "--timeout", "10", *to)
+    stranger = run("call", "echo", "--item", "text=hi", "--timeout", "30", *to)
     assert (stranger.returncode, stranger.stdout) == (1, "")
     assert "CONNECTION_FAILED" in stranger.stderr
 
@@ -383,7 +382,8 @@ def test_broken_files_change_nothing_until_they_are_good(
     place = Identity(tmp_path / "tls.pem", tmp_path / "tls.key")
     install(authority.issue("first"), place)
     running = start(config(wrapper("echo"), place))
-    place.certificate.write_text("half a cert")
+    (tmp_path / "half").write_text("half a cert")
+    (tmp_path / "half").replace(place.certificate)  # whole: an empty file in between would be refused, too
     event = "certificates refused: the old ones stay"
     [refusal] = until(lambda: running.log_lines(event), "the refusal")
     assert refusal["level"] == "error"

@@ -100,11 +100,11 @@ class Scene:
 
 
 def status(running: Running) -> Any:
-    return running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10)
+    return running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=30)
 
 
 def metric(running: Running, name: str) -> float:
-    with urllib.request.urlopen(f"http://{running.ready['http']}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{running.ready['http']}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     found = re.search(rf"^loader_{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
     assert found, f"no metric {name}"

@@ -233,7 +233,7 @@ class Service:
                 while not stop.is_set():
                     name = "error"
                     try:
-                        results = client.exec(Target("echo"), {"text": "x"}, timeout_s=10)
+                        results = client.exec(Target("echo"), {"text": "x"}, timeout_s=30)
                         name = str(results[0]["version"])
                     except LoaderError:
                         pass

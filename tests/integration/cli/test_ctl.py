@@ -281,11 +281,11 @@ def test_a_drained_node_takes_no_work_until_it_is_undrained(service: Service) ->
         found = answer("ctl", "drain", name, "--wait", *service.where)
         assert found["address"] == service.addresses["a"]
         with pytest.raises(LoaderError):
-            client.exec("echo", {"text": "x"}, timeout_s=10)
+            client.exec("echo", {"text": "x"}, timeout_s=30)
         assert service.processes["a"].poll() is None
         done = ctl("ctl", "undrain", service.addresses["a"])
         assert done.returncode == 0, done.stderr
-        client.exec("echo", {"text": "x"}, timeout_s=10)
+        client.exec("echo", {"text": "x"}, timeout_s=30)
 
 
 def test_a_drain_that_ends_the_loader(service: Service) -> None:

@@ -86,7 +86,7 @@ class Started:
             return str(json.loads(str(client.exec(SERVICE, {"img": b"x"})[0]["result"]))["common.lic"])
 
     def metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"http://{self.ready['http']}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.ready['http']}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         return float(next(line.split()[-1] for line in lines if line.startswith(f"loader_{name} ")))
 

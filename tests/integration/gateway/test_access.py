@@ -192,11 +192,11 @@ def test_the_faces_can_be_turned_off_and_on(guarded: Running) -> None:
     config: dict[str, Any] = json.loads(guarded.file.read_text())
     off = config | {"aiges": config["aiges"] | {"http": False}}
     assert web.do("actor").code == 0
-    guarded.file.write_text(json.dumps(off))
+    guarded.rewrite(json.dumps(off))
     until(lambda: web.do("actor").status == 404, "the faces are off")
     assert b"aiges.http" in web.ask("GET", "/swagger/index.html").content
     assert web.ask("GET", "/readyz").status == 200
-    guarded.file.write_text(json.dumps(config))
+    guarded.rewrite(json.dumps(config))
     until(lambda: web.do("actor").status == 200, "the faces are on")
     with web.open("actor") as talk:
         talk.write("x", 2)

@@ -46,10 +46,10 @@ def test_paths_follow_the_configuration(service: Running, web: Web) -> None:
     assert web.post("late", payload=HI).status == 404
     before = service.file.read_text()
     try:
-        service.file.write_text(config(engines=engines() | {"late": engines()["echo"]}))
+        service.rewrite(config(engines=engines() | {"late": engines()["echo"]}))
         until(lambda: web.post("late", payload=HI).status == 200, "the new engine answers")
     finally:
-        service.file.write_text(before)
+        service.rewrite(before)
     until(lambda: web.post("late", payload=HI).status == 404, "the engine is gone")
 
 
@@ -63,7 +63,7 @@ def test_a_path_of_one_version_leads_to_it(service: Running, web: Web) -> None:
         versions[name] = {"wrapper": str(file), "weight": weight, "config": {"name": name}}
     before = service.file.read_text()
     try:
-        service.file.write_text(config(engines=engines() | {"two": {"versions": versions}}))
+        service.rewrite(config(engines=engines() | {"two": {"versions": versions}}))
         for path in ("two", "/v4/reader", "/v5/reader"):  # each version is ready in its own time
             until(lambda path=path: web.post(path, payload=HI).status == 200, f"{path} answers")
         for path, name in (("two", "v4"), ("/v4/reader", "v4"), ("/v5/reader", "v5")):
@@ -74,7 +74,7 @@ def test_a_path_of_one_version_leads_to_it(service: Running, web: Web) -> None:
             talk.write("x", 2)
             assert talk.rest()[0]["header"]["code"] == 10004  # it has no sessions
     finally:
-        service.file.write_text(before)
+        service.rewrite(before)
 
 
 def test_an_unknown_path_names_those_that_are_there(web: Web) -> None:

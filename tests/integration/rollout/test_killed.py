@@ -38,7 +38,7 @@ def both(running: Running) -> set[str]:
 
 def engines(running: Running) -> list[Any]:
     """Every deployment of both."""
-    return list(running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10).engines)
+    return list(running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=30).engines)
 
 
 def kill(running: Running) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from load import Load
 from running import Running, until
-from watching import alone, deployments, ended, put, rollouts
+from watching import alone, deployments, ended, rollouts
 
 Start = Callable[..., Running]
 Write = Callable[..., Path]
@@ -43,7 +43,7 @@ def test_live_changes_lose_no_session(start: Start, wrapper: Write) -> None:
         for number in range(1001, 1001 + CHANGES):
             before = rollouts(running)[0]
             began_s = time.monotonic()
-            put(running, config(wrapper(), 1, number))
+            running.rewrite(config(wrapper(), 1, number))
             record = ended(running, before)
             times_s.append(time.monotonic() - began_s)
             assert record.state == "applied", record
@@ -66,7 +66,7 @@ def test_replacements_lose_no_session_and_nothing_grows(start: Start, wrapper: W
     with Load(running.ready["grpc"], SESSIONS) as load:
         for version in range(1, REPLACEMENTS + 1):
             before = rollouts(running)[0]
-            put(running, config(wrapper(), version, 1000))
+            running.rewrite(config(wrapper(), version, 1000))
             record = ended(running, before)
             assert record.state == "applied", record
             until(lambda: len(deployments(running)) == 1, "the old one has ended", 60)

@@ -17,7 +17,7 @@ import pytest
 from load import Load
 from running import END_S, Running, runs, until
 from versioned import UPDATING
-from watching import alone, change, deployments, ended, open_at, put, rollouts, version_of, wait_for_step
+from watching import alone, change, deployments, ended, open_at, rollouts, version_of, wait_for_step
 
 from loader.client import Client
 from loader.client.watching import NO_NODE_S
@@ -46,7 +46,7 @@ def test_in_place_new_sessions_wait_and_are_admitted(start: Start, wrapper: Writ
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", IN_PLACE + "20000"))
     before = rollouts(running)[0]
-    put(running, config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)}))
+    running.rewrite(config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     assert len(running.hosts()) == 1, "the old one has ended before"
     waiting = [open_at(running, ECHO) for _ in range(5)]
@@ -71,7 +71,7 @@ def test_in_place_nobody_waits_for_ever(start: Start, wrapper: Write, tmp_path: 
     """At replace_wait_ms the caller is sent elsewhere; the engine serves again when it can."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", IN_PLACE + "300"))
-    put(running, config(wrapper(), "2", IN_PLACE + "300", fault={"at": "init", "gate": str(gate)}))
+    running.rewrite(config(wrapper(), "2", IN_PLACE + "300", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     with pytest.raises(grpc.RpcError) as caught:
         list(open_at(running, ECHO).call)
@@ -107,7 +107,7 @@ def test_two_engines_in_place_hold_both(start: Start, wrapper: Write, tmp_path: 
         return f"engines: {{a: {{{one}, config: {inner}}}, b: {{{one}, config: {blocked}}}}}"
 
     running = start(both("1"))
-    put(running, both("2", at="init", gate=str(gate)))
+    running.rewrite(both("2", at="init", gate=str(gate)))
     until(lambda: (tmp_path / "gate.reached").exists(), "the second one initialises")
     waiting = [open_at(running, loader_pb2.Target(engine=name)) for name in "ab"]
     gate.touch()
@@ -131,10 +131,10 @@ def test_in_place_clients_of_a_registry_wait_too(start: Start, wrapper: Write, t
                 return session.opened.engine_version
 
         assert opened(target="echo") == "1"
-        put(running, config(wrapper(), "2", keys, f"registry: {registry}", fault=fault))
+        running.rewrite(config(wrapper(), "2", keys, f"registry: {registry}", fault=fault))
         until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
         until(lambda: [one.slots_free for one in client.nodes[0].engines] == [0], "it is told to be full")
-        with urllib.request.urlopen(f"http://{running.ready['http']}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{running.ready['http']}/readyz", timeout=30) as answer:
             assert json.load(answer) == {"ready": True, "engines": {"echo": "starting"}}
         waiting = [pool.submit(opened, target="echo"), pool.submit(opened, selector={"type": "asr"})]
         done, _ = wait(waiting, timeout=NO_NODE_S + 1, return_when=FIRST_COMPLETED)
@@ -151,7 +151,7 @@ def test_surge_never_has_fewer_slots(start: Start, wrapper: Write, tmp_path: Pat
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", "slots: 2"))
     held = running.open_session("echo")
-    put(running, config(wrapper(), "2", "slots: 2", fault={"at": "init", "gate": str(gate)}))
+    running.rewrite(config(wrapper(), "2", "slots: 2", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     assert version_of(running, engine="echo") == "1"
     gate.touch()
@@ -250,7 +250,7 @@ def test_changes_that_arrive_together_are_one(start: Start, wrapper: Write) -> N
     running = start(config(wrapper(), "1", "queue_limit: 1"))
     before = rollouts(running)[0]
     for number in range(2, 12):
-        put(running, config(wrapper(), "1", f"queue_limit: {number}"))
+        running.rewrite(config(wrapper(), "1", f"queue_limit: {number}"))
     ended(running, before)
     until(lambda: rollouts(running)[0].state == "applied", "the last is applied")
     assert len(rollouts(running)) <= 4, [one.state for one in rollouts(running)]
@@ -260,7 +260,7 @@ def test_a_newer_revision_supersedes_one_that_hangs(start: Start, wrapper: Write
     """The hanging host is gone at once, the newest serves, and both records say what happened."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1"))
-    put(running, config(wrapper(), "2", fault={"at": "init", "gate": str(gate)}))
+    running.rewrite(config(wrapper(), "2", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the hanging one initialises")
     before = rollouts(running)[0]
     record = change(running, config(wrapper(), "3"))
@@ -275,10 +275,10 @@ def test_a_newer_revision_supersedes_one_in_place(start: Start, wrapper: Write, 
     """Whoever waits goes on waiting until something serves."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", IN_PLACE + "20000"))
-    put(running, config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)}))
+    running.rewrite(config(wrapper(), "2", IN_PLACE + "20000", fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the hanging one initialises")
     waiting = open_at(running, ECHO)
-    put(running, config(wrapper(), "3", IN_PLACE + "20000"))
+    running.rewrite(config(wrapper(), "3", IN_PLACE + "20000"))
     assert next(waiting.call).opened.engine_version in ("1", "3")  # the old one serves in between
     assert waiting.end().reason == loader_pb2.CLOSE_REASON_FINISHED
     until(lambda: rollouts(running)[0].state == "applied", "the newest is applied")
@@ -296,7 +296,7 @@ def test_the_end_of_the_loader_ends_a_rollout(
     """SIGTERM while a new host initialises: the end does not wait for it, and nothing is left."""
     gate = tmp_path / "gate"
     running = start(config(wrapper(), "1", keys))
-    put(running, config(wrapper(), "2", keys, fault={"at": "init", "gate": str(gate)}))
+    running.rewrite(config(wrapper(), "2", keys, fault={"at": "init", "gate": str(gate)}))
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     family = running.hosts()
     waiting = open_at(running, ECHO) if keys else None

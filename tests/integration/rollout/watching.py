@@ -12,24 +12,17 @@ from loader.v1 import admin_pb2, loader_pb2
 
 def rollouts(running: Running) -> list[Any]:
     """The records of ListRollouts, newest first."""
-    return list(running.admin.ListRollouts(admin_pb2.ListRolloutsRequest(), timeout=10).rollouts)
+    return list(running.admin.ListRollouts(admin_pb2.ListRolloutsRequest(), timeout=30).rollouts)
 
 
-def put(running: Running, text: str) -> None:
-    """Replaces the loader's file as an editor does: never half of it is there."""
-    beside = running.folder / "beside.yaml"
-    beside.write_text(text)
-    beside.rename(running.file)
-
-
-def change(running: Running, text: str, limit_s: float = 30) -> Any:
+def change(running: Running, text: str, limit_s: float = 60) -> Any:
     """Writes the file of a loader whose center it is; the record of the rollout that follows, when it is over."""
     before = rollouts(running)[0]
-    put(running, text)
+    running.rewrite(text)
     return ended(running, before, limit_s)
 
 
-def ended(running: Running, before: Any, limit_s: float = 30) -> Any:
+def ended(running: Running, before: Any, limit_s: float = 60) -> Any:
     """The newest record once it is another than `before` and over."""
 
     def newest() -> Any:
@@ -41,7 +34,7 @@ def ended(running: Running, before: Any, limit_s: float = 30) -> Any:
 
 def deployments(running: Running, engine: str = "echo") -> list[Any]:
     """The status of every deployment of an engine."""
-    answer = running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=10)
+    answer = running.admin.ListEngines(admin_pb2.ListEnginesRequest(), timeout=30)
     return [one for one in answer.engines if one.description.name == engine]
 
 
