@@ -155,7 +155,6 @@ static int number_of(const loader_frame_t* frame) {
   return atoi(text);
 }
 
-
 static loader_status_t run(const loader_host_t* host, loader_handle_t handle, loader_handle_t call,
                            loader_frame_t* frame, loader_error_t* error) {
   if (is_key(frame, "many")) {

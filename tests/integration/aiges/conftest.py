@@ -99,7 +99,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     subprocess.run(build, cwd=folder, check=True, timeout=60)
     config = f"""
         data_plane_threads: 3
-        aiges: {{header_pass: [appid], session_ttl_ms: 2000}}
+        aiges: {{header_pass: [appid], session_ttl_ms: 5000}}
         engines:
           echo: {{wrapper: {WRAPPERS / "echo_c"}, slots: 64}}
           one: {{wrapper: {WRAPPERS / "echo_c"}, slots: 1}}
@@ -116,7 +116,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def client(service: Running) -> Iterator[Xsf]:
-    """A client with a second of patience, as the load tester has by default."""
+    """A client on one connection."""
     one = Xsf(service.ready["grpc"])
     yield one
     one.close()

@@ -163,6 +163,7 @@ def test_an_engines_own_error_travels_with_its_code(client: Xsf) -> None:
 
 def test_a_session_aborted_while_its_package_is_written(service: Running, client: Xsf) -> None:
     """AIExcp does not wait for the engine; the slot comes back when the engine's function returns, not before."""
+    until(lambda: service.instance("stage").slots_used == 0, "those of earlier sessions are back")
     session = client.echoed(client.create("stage", params={"mode": "wait", "name": "abort"}))
     assert client.call("AIIn", session, package(1, b"x"), waitTime="60000").summary == (0, BEGIN, [])
     assert client.send("AIExcp", session).summary == (0, BEGIN, [])
@@ -174,6 +175,7 @@ def test_a_session_aborted_while_its_package_is_written(service: Running, client
 
 def test_ten_times_more_sessions_than_there_is_room_for(service: Running, client: Xsf) -> None:
     """All at once: those without a slot are told 10110, the others work to their end, then all is free."""
+    until(lambda: service.instance("stage").slots_used == 0, "those of earlier sessions are back")
     body = xsf.LoaderInput(serviceId="stage", state=STREAM_STATE)
     calls = [client.begin("AIIn", None, body, SeqNo="1", waitTime="10000") for _ in range(80)]
     answers = [client.answer_of("AIIn", call) for call in calls]
@@ -249,7 +251,7 @@ def test_a_session_that_nobody_calls_gives_its_licence_back(client: Xsf) -> None
 def test_calls_keep_a_session_alive(client: Xsf) -> None:
     """A poll that waits is a call."""
     session = client.echoed(client.create("one"))
-    assert client.call("AIOut", session, waitTime="2500").summary == (0, BEGIN, [])
+    assert client.call("AIOut", session, waitTime="6000").summary == (0, BEGIN, [])
     assert client.call("AIIn", session, package(1, b"x", END)).output.code == 0
     client.call("AIExcp", session)
 

@@ -469,7 +469,7 @@ def test_describe_tells_how_it_was_bound(client: Client) -> None:
 
 def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        arguments, cwd=WRAPPERS, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        arguments, cwd=WRAPPERS, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 

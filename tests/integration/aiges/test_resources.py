@@ -98,7 +98,7 @@ OWN = """
                 except FileExistsError:
                     raise Error(33, "no room here") from None
             if text in ("hang", "slow"):
-                threading.Event().wait(None if text == "hang" else 1)
+                threading.Event().wait(None if text == "hang" else 4)
             if self.refuses and text.startswith(self.refuses):
                 raise Error(44, "not in this version")
             self.words[number] = f"{key}:{text}:{attributes}"
@@ -153,7 +153,7 @@ def config_of(refuses: str, replace: str = "surge") -> str:
             resources: {{count: 4, total_bytes: 200000}}
             config: {{refuses: "{refuses}"}}
             replace: {replace}
-          hanging: {{wrapper: own, slots: 2, threads: 2, call_timeout_ms: 500, destroy_timeout_ms: 100, {restart}}}
+          hanging: {{wrapper: own, slots: 2, threads: 2, call_timeout_ms: 2000, destroy_timeout_ms: 100, {restart}}}
           plain: {{wrapper: {WRAPPERS / "echo_c"}, slots: 2}}
     """)
 
@@ -166,7 +166,7 @@ def client(served: Running) -> Iterator[Client]:
 
 @pytest.fixture
 def wire(served: Running) -> Iterator[Xsf]:
-    made = Xsf(served.ready["grpc"], timeout_ms=5000)
+    made = Xsf(served.ready["grpc"])
     yield made
     made.close()
 
@@ -180,12 +180,12 @@ def clean(served: Running) -> Iterator[None]:
     until(lambda: not listed(served), "no resource left")
 
 
-def load(running: Running, engine: str, data: bytes = b"data", timeout_s: float = 10, **fields: Any) -> int:
+def load(running: Running, engine: str, data: bytes = b"data", timeout_s: float = 30, **fields: Any) -> int:
     request = admin_pb2.LoadResourceRequest(engine=engine, data=data, **fields)
     return int(running.admin.LoadResource(request, timeout=timeout_s).id)
 
 
-def unload(running: Running, engine: str, number: int, timeout_s: float = 10) -> bool:
+def unload(running: Running, engine: str, number: int, timeout_s: float = 30) -> bool:
     """True: it is pending."""
     request = admin_pb2.UnloadResourceRequest(engine=engine, id=number)
     return bool(running.admin.UnloadResource(request, timeout=timeout_s).is_pending)
@@ -292,7 +292,7 @@ def test_an_unload_waits_for_its_sessions(served: Running, client: Client) -> No
         results = session.results()
         session.write({"text": "x"})
         assert "k:mine" in next(results)["text"]
-        assert unload(served, "own", number, timeout_s=0.5)
+        assert unload(served, "own", number, timeout_s=3)
         assert [one.state for one in listed(served, "own")] == ["unloading"]
         with pytest.raises(UnknownResourceError, match=r"is (being unloaded|not loaded)"):
             open_briefly(client, number)
@@ -339,11 +339,14 @@ def test_a_new_version_has_it_or_does_not_come(served: Running, client: Client) 
 
 def test_a_load_that_takes_too_long_is_taken_back(served: Running) -> None:
     """The caller hears of it within his deadline, and which instance it was."""
-    status, text = refusal(lambda: load(served, "own", b"slow", timeout_s=0.5))
-    assert status == "DEADLINE_EXCEEDED"
+    for _ in range(5):
+        status, text = refusal(lambda: load(served, "own", b"slow", timeout_s=2))
+        assert status == "DEADLINE_EXCEEDED"
+        until(lambda: not listed(served, "own"), "taken back")
+        if "it is taken back" in text:  # else the machine stood still, and gRPC's own deadline came first
+            break
     assert "instance 0 of own@1, instance 1 of own@1: resource" in text
     assert "it is taken back" in text
-    until(lambda: not listed(served, "own"), "taken back")
     assert served.echo("own") == "[]"
 
 
@@ -351,7 +354,7 @@ def test_a_load_that_hangs_costs_its_instance(served: Running) -> None:
     """As a call that hangs: told when call_timeout_ms is over, and the instance is started again."""
     status, text = refusal(lambda: load(served, "hanging", b"hang"))
     assert status == "UNKNOWN"
-    assert text.endswith("the load of resource 1 did not return within 500 ms"), text
+    assert text.endswith("the load of resource 1 did not return within 2000 ms"), text
     until(lambda: served.instance("hanging").restarts == 1, "restart")
     until(lambda: served.instance("hanging").state == "ready", "ready again")
     assert load(served, "hanging", b"fine") == 2
@@ -409,7 +412,7 @@ def test_another_machine_may_not(served: Running) -> None:
     outside = next((one.address for one in here if not one.address.startswith("127.")), "")
     if not outside:
         pytest.skip("this machine has only loopback: nothing here looks like another machine")
-    far = Xsf(f"{outside}:{served.ready['grpc'].rpartition(':')[2]}", timeout_ms=5000)
+    far = Xsf(f"{outside}:{served.ready['grpc'].rpartition(':')[2]}")
     refused = aiges_load(far, "library", {}, b"x")
     assert refused.code == 10903
     assert "admin_listen" in refused.err

@@ -130,7 +130,7 @@ def test_a_drain_lets_open_sessions_come_to_their_end(tmp_path: Path) -> None:
         while client.transcript[-1][2] != END:
             texts += client.call("AIOut", session).texts
         assert texts == ["last"]
-        assert running.process.wait(15) == 0
+        assert running.process.wait(40) == 0
         client.close()
 
 
@@ -143,7 +143,7 @@ REPLACED = """
 
     class Replaced(Wrapper):
         def init(self, config):
-            end = time.monotonic() + 20
+            end = time.monotonic() + 50
             while config["gate"] and not Path(config["gate"]).exists() and time.monotonic() < end:
                 time.sleep(0.02)
             self.word = config["word"]
@@ -162,17 +162,18 @@ def test_calls_wait_while_their_engine_is_replaced_in_place(tmp_path: Path) -> N
         return f"engines:\n  echo: {{{keys}}}\n"
 
     with Running(tmp_path, config("one", "")) as running:
-        client = Xsf(running.ready["grpc"], timeout_ms=100)
+        client = Xsf(running.ready["grpc"])
         given = xsf.LoaderInput(serviceId="echo", state=1, pl=[payload("in", b"x", status="3")])
         assert client.call("AIIn", None, given, SeqNo="1").texts == ["one"]
         gate = tmp_path / "gate"
         running.rewrite(config("two", str(gate)))
 
         def is_held() -> bool:
-            return bool(client.send("AIIn", None, given, SeqNo="1").response.code == 10110)
+            answer = client.send("AIIn", None, given, SeqNo="1", waitTime="100")
+            return bool(answer.response.code == 10110)
 
         until(is_held, "the replacement has begun")
-        waiting = client.begin("AIIn", None, given, SeqNo="1", waitTime="20000")
+        waiting = client.begin("AIIn", None, given, SeqNo="1", waitTime="40000")
         gate.touch()
         assert client.answer_of("AIIn", waiting).texts == ["two"]
         client.close()
