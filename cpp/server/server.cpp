@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <random>
+#include <set>
 #include <stdexcept>
 
 #include "frame/frame_codec.h"
@@ -296,9 +297,10 @@ class ServerImpl : public session::GrantSink {
 
   void drain(double timeout_s, bool stay) {
     plane_.health.set("", grpc::Serving::kNotServing);
+    const auto everyone = static_cast<uint32_t>(plane_.shards.size());
     {
       std::lock_guard lock(mutex_);
-      if (shards_to_drain_ == 0) shards_to_drain_ = plane_.shards.size();
+      draining_.insert(everyone);  // until every shard has begun
       plane_.is_draining = true;
       for (const auto& [id, engine] : engines_) plane_.note_health(*engine);
     }
@@ -306,17 +308,19 @@ class ServerImpl : public session::GrantSink {
     int64_t deadline = EventLoop::clock_ns() + wait_ns;
     for (auto& shard : plane_.shards) {
       // Waited for: who was told of the drain meets no shard that still takes work.
-      shard->call([one = shard.get(), deadline, stay] {
+      shard->call([this, one = shard.get(), deadline, stay] {
+        await_drain(one->index());
         stay ? one->refuse_sessions(deadline) : one->drain(deadline);
       });
     }
+    note_drained(everyone);
   }
 
   void undrain() {
     plane_.is_draining = false;
     for (auto& shard : plane_.shards) shard->call([&] { shard->undrain(); });
     std::lock_guard lock(mutex_);
-    shards_to_drain_ = 0;
+    draining_.clear();
     for (const auto& [id, engine] : engines_) plane_.note_health(*engine);
   }
 
@@ -381,10 +385,17 @@ class ServerImpl : public session::GrantSink {
                       "a call into the engine hung and its host was stopped"});
       }
     };
-    shard.on_drained_fully = [this](uint32_t) {
-      std::lock_guard lock(mutex_);
-      if (shards_to_drain_ > 0 && --shards_to_drain_ == 0) plane_.events.push(Event("drained"));
-    };
+    shard.on_drained_fully = [this](uint32_t index) { note_drained(index); };
+  }
+
+  void await_drain(uint32_t shard) {
+    std::lock_guard lock(mutex_);
+    draining_.insert(shard);
+  }
+
+  void note_drained(uint32_t shard) {
+    std::lock_guard lock(mutex_);
+    if (draining_.erase(shard) > 0 && draining_.empty()) plane_.events.push(Event("drained"));
   }
 
   static InstanceStatistics instance_row(const InstanceShared& shared) {
@@ -454,7 +465,7 @@ class ServerImpl : public session::GrantSink {
   std::map<session::InstanceId, std::shared_ptr<InstanceControl>> instances_;
   session::EngineId last_engine_ = 0;
   session::InstanceId last_instance_ = 0;
-  size_t shards_to_drain_ = 0;
+  std::set<uint32_t> draining_;  // shards that have not ended the last drain asked for
   bool is_running_ = false;
   ShardSums sums_;
   RetiredSums retired_;

@@ -346,6 +346,7 @@ bool Shard::kick(SessionId id, std::string_view message) {
 void Shard::drain(int64_t deadline_ns) {
   const Impl::Scope scope(*impl_);
   impl_->is_draining = true;
+  impl_->is_drained_said = false;
   impl_->drain_ns = deadline_ns;
 }
 

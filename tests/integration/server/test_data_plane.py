@@ -180,6 +180,30 @@ def test_a_drain_lets_sessions_finish_and_refuses_new_ones(plane: Any) -> None:
     plane.wait_for("drained")
 
 
+def test_a_second_drain_waits_for_every_shard_again(plane: Any) -> None:
+    """What a shard said of the first one, as an operator's before the signal, counts no more."""
+    plane.add_echo()
+    feed = Feed(opening())
+    call = plane.session(iter(feed))
+    assert next(call).WhichOneof("message") == "opened"
+    for stay in (True, False):
+        plane.core.drain(600.0, stay)
+    plane.core.statistics()  # every shard has had a round to say something
+    plane.events += plane.core.take_events()
+    assert not [event for event in plane.events if event["kind"] == "drained"]
+    feed.close()
+    assert [m.WhichOneof("message") for m in call] == ["final"]
+    plane.channel.close()
+    plane.wait_for("drained")
+
+
+def test_every_drain_that_ends_says_so(plane: Any) -> None:
+    """With nothing open each one ends at once, whatever came before it."""
+    for stay in (True, True, False):
+        plane.core.drain(600.0, stay)
+        plane.wait_for("drained")
+
+
 def test_a_stopped_instance_runs_fini_and_ends_by_itself(plane: Any) -> None:
     """instance_stopped with exit code 0."""
     instance = plane.add_echo()
