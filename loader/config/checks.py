@@ -23,7 +23,7 @@ def tcp_address(text: str) -> str:
         _check_ipv6(host)
     elif ":" in host:
         raise ValueError("put an IPv6 address in brackets, as [::1]:8001")
-    elif any(letter.isspace() or letter in "[]/@" for letter in host):
+    elif not _can_be_name(host):
         raise ValueError("the host must be a name or an address, as 127.0.0.1:8001")
     return text
 
@@ -63,6 +63,14 @@ def command(value: object) -> object:
     if isinstance(words, list | tuple) and words and words[0]:  # an argument may be empty
         return words
     raise ValueError("write a list of words, as [python, -m, aiges.serve], or a text for a shell")
+
+
+def _can_be_name(host: str) -> bool:
+    try:
+        host.encode("idna")  # what asks for its address does so, too
+    except UnicodeError:
+        return False
+    return not any(letter.isspace() or letter in "[]/@" for letter in host)
 
 
 def _check_ipv6(host: str) -> None:

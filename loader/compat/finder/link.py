@@ -64,10 +64,13 @@ class FinderLink:
         self._opening = asyncio.Lock()
         self._is_up = asyncio.Event()
         self._changed = asyncio.Event()
+        self._is_closed = False
 
     async def storage(self) -> Storage:
         """What the companion says; opens the session."""
         async with self._opening:
+            if self._is_closed:
+                raise self._unreachable("the finder is closed: a call came too late")
             if self._client is None or self._is_lost():
                 await self._open()
         assert self._storage is not None
@@ -80,7 +83,7 @@ class FinderLink:
         for _ in range(RACES):
             try:
                 data, stat = await self._call(lambda client: client.get_async(path, self._notice))
-                return Node(data, stat.ephemeralOwner)
+                return Node(data or b"", stat.ephemeralOwner)  # made by hand, it may have none
             except NoNodeError:
                 if await self._call(lambda client: client.exists_async(path, self._notice)) is None:
                     return None
@@ -163,6 +166,7 @@ class FinderLink:
     async def close(self) -> None:
         """Ends the session, what was ephemeral with it, and kazoo's threads."""
         async with self._opening:
+            self._is_closed = True
             await self._end()
         await self.companion.close()
 

@@ -45,7 +45,7 @@ def facing(companion: str) -> str:
         try:
             sender.connect((host, PROBE_PORT))
             return str(sender.getsockname()[0])
-        except OSError:
+        except (OSError, UnicodeError):
             return LOOPBACK
 
 
@@ -61,5 +61,5 @@ def _grpc_of(configuration: str) -> tuple[str, str]:
 def _numbers_of(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
-    except OSError:
+    except (OSError, UnicodeError):
         return ""

@@ -111,7 +111,8 @@ class Console:
         values = [{"group_id": name, "server_list": [servers]} for name, servers in groups.items()]
         self.put(f"{self.config_path}/gray", framed("g", json.dumps(values).encode()))
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes | None) -> None:
+        """None: no data at all, as a node has that was created by hand."""
         if self.ask("exists", path):
             self.ask("set", path, data)
         else:

@@ -137,6 +137,7 @@ def test_a_file_that_cannot_be_a_node_is_not_asked_for(console: Console) -> None
     ("spoil", "expected"),
     [
         (lambda text: b"", "has 0 bytes: a finder's content begins with 4 bytes of length"),
+        (lambda text: None, "has 0 bytes: a finder's content begins with 4 bytes of length"),
         (lambda text: text.encode(), r"says that its push id has \d+ bytes, and has \d+: no finder wrote it"),
         (lambda text: framed("2", b"\xff"), "is not UTF-8 text: invalid start byte at byte 0"),
         (lambda text: framed("2", b"[broken"), "not valid TOML"),
@@ -144,7 +145,7 @@ def test_a_file_that_cannot_be_a_node_is_not_asked_for(console: Console) -> None
     ],
 )
 def test_bad_bytes_are_told_and_what_was_good_comes_back(
-    console: Console, spoil: Callable[[str], bytes], expected: str
+    console: Console, spoil: Callable[[str], bytes | None], expected: str
 ) -> None:
     """One error with the node's path; after a good push the configuration again, also the same one."""
     text = toml(console.service)
@@ -556,6 +557,22 @@ def test_nothing_is_left_after_close(console: Console) -> None:
     threads, files = threading.active_count(), process.num_fds()
     check(console, scenario)
     until(lambda: (threading.active_count(), process.num_fds()) <= (threads, files), "all is closed", 5)
+
+
+def test_what_comes_after_close_opens_nothing(console: Console) -> None:
+    """A reader of a watch that ended may still be on its way."""
+    console.push(toml(console.service))
+
+    async def scenario() -> None:
+        center = open_center(console.url, ConsulAccess(), None)
+        await center.load()
+        await center.close()
+        queries = len(console.companion.queries)
+        with pytest.raises(CenterUnreachableError, match="closed"):
+            await center.load()
+        assert len(console.companion.queries) == queries
+
+    asyncio.run(scenario())
 
 
 def test_without_kazoo_the_extra_is_named(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,9 @@ def test_a_node_of_its_last_life_is_taken_over(console: Console) -> None:
             await before.announce(node())
             await after.announce(node(3))
             assert console.owner(path) == after._link.session
+            await before.withdraw()  # nothing of it is left
             await before.close()
             assert await after.nodes() == [node(3)]
-            await before.withdraw()  # nothing of it is left
             assert console.providers() == [ADDRESS]
 
     check(scenario)
@@ -116,6 +116,19 @@ def test_what_a_console_writes_into_a_provider_stays(console: Console) -> None:
                 console.put(path, framed("p2", b'{"sdk": {"is_valid": true}}'))
                 while (found := await anext(news)) != [node(1)]:
                     assert found == []
+
+    check(scenario)
+
+
+def test_nodes_without_data_disturb_nobody(console: Console) -> None:
+    """Somebody made them by hand; a provider that says nothing is enabled."""
+
+    async def scenario() -> None:
+        async with opened(console) as registry:
+            await registry.announce(node())
+            console.put(f"{console.provider_path}/{ADDRESS}", None)
+            console.put(f"{console.provider_path.replace('provider', 'loader')}/by-hand", None)
+            assert await registry.nodes() == [node()]
 
     check(scenario)
 

@@ -112,7 +112,8 @@ def test_a_server_that_is_none_is_refused_where_it_is_read(server: str) -> None:
 @pytest.mark.parametrize(
     ("grpc", "address"),
     [("127.0.0.1:5090", "127.0.0.1:5090"), ("0.0.0.0:5090", "127.0.0.1:5090"), ("0.0.0.0:0", "127.0.0.1"),
-     ("unix:/x", "127.0.0.1"), ("", "127.0.0.1")],
+     ("unix:/x", "127.0.0.1"), ("", "127.0.0.1"), ("a..b:5090", "127.0.0.1:5090"),
+     (f"{'a' * 64}:5090", "127.0.0.1:5090")],
 )  # fmt: skip
 def test_a_consumer_is_the_address_that_faces_the_companion(grpc: str, address: str) -> None:
     """With the port, where the configuration says it; AIGES's name, the IP alone, counts too."""

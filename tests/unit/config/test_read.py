@@ -295,6 +295,7 @@ def test_times_are_finite(line: str) -> None:
         ),
         ("grpc: foo", "grpc: write HOST:PORT, as 127.0.0.1:8001, not 'foo'"),
         ("grpc: ::1:80", "put an IPv6 address in brackets"),
+        ("advertise: a..b:80", "advertise: the host must be a name or an address"),
         ("grpc: '[::z]:80'", "must be an IPv6 address"),
         ("grpc: 'unix:'", "1 to 107 bytes: it has 0"),
         ("http: unix:/tmp/x", "the HTTP port cannot be a Unix socket: write HOST:PORT"),
