@@ -204,6 +204,8 @@ class Resources:
 
     def _check(self, engine: str, number: int, size_bytes: int) -> None:
         instances = self._instances(engine)
+        if not instances and any(one.spec.name == engine for one in self._deployments()):
+            raise EngineUnavailableError(f"{engine} is being replaced in place, or removed: ask again later")
         if not instances:
             raise UnknownEngineError(f"no engine `{engine}` is served here: ListEngines tells those that are")
         ready = [one for one in instances if one.state is InstanceState.READY]

@@ -331,10 +331,28 @@ def test_a_new_version_has_it_or_does_not_come(served: Running, client: Client) 
     until(lambda: len(listed(served, "own")[0].instances) == 2, "the old ones gone")
     open_briefly(client, number)
     rollouts = served.log_lines("configuration")
-    served.rewrite(config_of("nobody", replace="in_place"))
+    with client.session("own", {"resource_ids": [number]}, timeout_s=60) as session:
+        session.write({"text": "x"})
+        next(session.results())
+        served.rewrite(config_of("nobody", replace="in_place"))
+        until(
+            lambda: load_refusal(served).startswith("UNAVAILABLE: own is being replaced in place"),
+            "an engine that waits for this session",
+        )
+        session.end()
+        assert list(session.results()) == []
     done = until(lambda: ended(served, len(rollouts)), "the last")
     assert done["state"] == "applied", done
     open_briefly(client, number)
+
+
+def load_refusal(served: Running) -> str:
+    """Of a load that may also be taken, and is then taken back."""
+    try:
+        unload(served, "own", load(served, "own"))
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    return ""
 
 
 def test_a_load_that_takes_too_long_is_taken_back(served: Running) -> None:
