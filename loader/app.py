@@ -24,7 +24,7 @@ from loader.admin.drain import Drain
 from loader.admin.http import make_app
 from loader.admin.node import LocalNode
 from loader.center import AckState, Revision, RevisionCache, open_center
-from loader.certificates import Certificates, is_reached_from_outside
+from loader.certificates import Certificates, is_reached_from_outside, load_tls
 from loader.config import Bootstrap, ServiceConfig, read_bootstrap, read_documents
 from loader.engine.follower import Follower
 from loader.engine.revisions import Prepared, Revisions, RolloutRecord, prepare
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from loader._core import Server, Tls
+    from loader.config.schema import TlsConfig
     from loader.engine.deployment import Deployment
     from loader.gateway.settings import Settings as FaceSettings
     from loader.registry import Announcer
@@ -166,8 +167,7 @@ class App:
         self._desk = Desk(self._core, self._drain.note_drained, self._supervisor.on_event, self._begin)
         self._core.start()
         self._is_started = True
-        self._certificates = Certificates(self._core, config.tls) if config.tls else None
-        tls = self._certificates.load() if self._certificates else None
+        tls = self._load_certificates(config.tls) if config.tls else None
         self._grpc_address = self._listen(config.grpc, "public", tls)
         if config.admin_listen:
             own = tls if is_reached_from_outside(config.admin_listen) else None
@@ -220,6 +220,12 @@ class App:
             lambda: make_app(self._local.metrics, lambda: self._local.readiness, self._front),
             ws_bytes=config.limits.message_bytes,
         )
+
+    def _load_certificates(self, tls: TlsConfig) -> Tls:
+        values = tls.model_dump()
+        files = (tls.certificate, tls.key, tls.client_ca)
+        self._certificates = Certificates(files, lambda: self._core.set_tls(load_tls(values)))
+        return load_tls(values)
 
     def _listen(self, address: str, tag: str, tls: Tls | None) -> str:
         try:

@@ -1,6 +1,6 @@
-"""The TLS files of the gRPC ports: loaded at the start, and again for new connections when they are replaced.
+"""The TLS files of a port: loaded at the start, and again for new connections when they are replaced.
 
-Knows where the files are and when they change; what is in them is for the data plane.
+Knows where the files are and when they change; what is in them is for whoever listens.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import asyncio
 import ipaddress
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loader.errors import BadConfigError
 
 if TYPE_CHECKING:
-    from loader._core import Server, Tls
-    from loader.config.schema import TlsConfig
+    from collections.abc import Callable, Iterable
+
+    from loader._core import Tls
 
 logger = logging.getLogger(__name__)
 
@@ -35,23 +36,24 @@ def is_reached_from_outside(address: str) -> bool:
         return host != "localhost"
 
 
+def load_tls(values: dict[str, Any]) -> Tls:
+    """What the files of a section `tls` hold now. Raises: BadConfigError naming the file at fault."""
+    from loader._core import Tls
+
+    try:
+        return Tls(values)
+    except RuntimeError as error:
+        raise BadConfigError(f"tls: {error}") from None
+
+
 class Certificates:
-    """The files of one `tls` section. Make it before the files are first loaded."""
+    """Files that are used together. Make it before they are first loaded."""
 
-    def __init__(self, core: Server, tls: TlsConfig) -> None:
-        self._core = core
-        self._values = tls.model_dump()
-        self._files = [Path(file) for file in (tls.certificate, tls.key, tls.client_ca) if file]
+    def __init__(self, files: Iterable[str | Path], take: Callable[[], None]) -> None:
+        """`take` loads them for new connections. Raises: BadConfigError where they do not go together."""
+        self._files = [Path(file) for file in files if file]
+        self._take = take
         self._marks = self._look()
-
-    def load(self) -> Tls:
-        """What the files hold now. Raises: BadConfigError naming the file at fault."""
-        from loader._core import Tls
-
-        try:
-            return Tls(self._values)
-        except RuntimeError as error:
-            raise BadConfigError(f"tls: {error}") from None
 
     async def watch(self) -> None:
         """Looks at the files for ever. Polls: secrets are mounted behind links that no folder watch tells of."""
@@ -67,7 +69,7 @@ class Certificates:
         self._marks = marks
         fields = {"files": [str(file) for file in self._files]}
         try:
-            self._core.set_tls(self.load())
+            self._take()
         except BadConfigError as error:
             logger.error("certificates refused: the old ones stay", extra={**fields, "error": str(error)})
         else:

@@ -67,7 +67,7 @@ def gateway(
     from loader.errors import BadConfigError
     from loader.gateway.process import Options, serve
     from loader.gateway.settings import Settings
-    from loader.web.server import tls_context
+    from loader.web.tls import ServerTls
 
     check_addresses("" if is_registry(address) else address, listen, names=("--address", "--listen"))
     if (listen_certificate is None) != (listen_key is None):
@@ -79,7 +79,7 @@ def gateway(
             zone,
             ConsulAccess(token),
             credentials(ca, certificate, key),
-            tls_context(listen_certificate, listen_key) if listen_certificate and listen_key else None,
+            ServerTls(listen_certificate, listen_key) if listen_certificate and listen_key else None,
             drain_timeout,
             Settings(
                 header_pass=frozenset(header_pass or ()),

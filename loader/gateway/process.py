@@ -25,7 +25,6 @@ from loader.web.server import HttpServer, bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from ssl import SSLContext
 
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from loader.client import AsyncClient
     from loader.consul_link import ConsulAccess
+    from loader.web.tls import ServerTls
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Options:
     zone: str = ""
     access: ConsulAccess | None = None
     credentials: Any = None
-    tls: SSLContext | None = None
+    tls: ServerTls | None = None
     drain_timeout_s: float = 30.0
     settings: Settings = field(default_factory=Settings)
 
@@ -76,7 +76,9 @@ class Gateway:
             sys.stderr.write(f"cannot listen on {self._options.listen}: {error.strerror}: try port 0\n")
             return ADDRESS
         ws_bytes = self._options.settings.message_bytes
-        server = HttpServer(sock, self._app, ws_bytes=ws_bytes, tls=self._options.tls)
+        tls = self._options.tls
+        server = HttpServer(sock, self._app, ws_bytes=ws_bytes, tls=tls.context if tls else None)
+        watching = asyncio.create_task(tls.watch()) if tls else None
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)
         try:
@@ -86,6 +88,8 @@ class Gateway:
             await self._asked.wait()
             await self._drain()
         finally:
+            if watching is not None:
+                watching.cancel()
             await self._front.close()
             await server.stop()
         logger.info("stopped")

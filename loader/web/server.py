@@ -10,29 +10,12 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
-from loader.errors import BadConfigError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from ssl import SSLContext
 
     import uvicorn
     from starlette.types import ASGIApp
-
-
-def tls_context(certificate: Path, key: Path) -> SSLContext:
-    """Of a server with these PEM files. Raises: BadConfigError naming them."""
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(certificate, key, password=lambda: b"")  # without it the terminal is asked
-    except (OSError, ValueError) as error:
-        raise BadConfigError(
-            f"{certificate} and {key} are no certificate and its key: {error}: give PEM files, the key unencrypted"
-        ) from None
-    return context
 
 
 def _socket_protocol(**arguments: Any) -> asyncio.Protocol:

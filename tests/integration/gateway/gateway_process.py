@@ -46,10 +46,13 @@ class GatewayProcess:
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
-            assert selector.select(READY_S), self._log.read_text()
+            assert selector.select(READY_S), self.log_text()
         line = self.process.stdout.readline()
-        assert line, self._log.read_text()
+        assert line, self.log_text()
         return line
+
+    def log_text(self) -> str:
+        return self._log.read_text()
 
     def signal(self) -> None:
         self.process.send_signal(signal.SIGTERM)

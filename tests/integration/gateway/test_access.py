@@ -14,11 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
-from authority import Authority
+from authority import Authority, Identity
 from faces_service import engines
 from gateway_process import GatewayProcess
 from running import Running, until
 from web_client import TIMEOUT_S, Web, summary_of
+from websockets.sync.client import connect
 
 from loader.client import AsyncClient
 from loader.gateway import faces
@@ -160,6 +161,60 @@ def test_a_gateway_speaks_tls_on_both_sides(guarded: Running, authority: Authori
         body = json.dumps({"payload": {"text": {"text": "aGk="}}}).encode()
         with urllib.request.urlopen(url, body, TIMEOUT_S, context=trust) as answer:
             assert json.load(answer)["header"]["code"] == 0
+
+
+def certificate_at(address: str) -> bytes:
+    """What a new connection is shown; with and without a server's name."""
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    found: set[bytes | None] = set()
+    for name in ("localhost", None):
+        with (
+            socket.create_connection((host, int(port)), TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname=name) as secure,
+        ):
+            found.add(secure.getpeercert(binary_form=True))
+    (one,) = found
+    assert one is not None
+    return one
+
+
+def test_a_gateway_follows_its_certificate(authority: Authority, tmp_path: Path) -> None:
+    """New connections get the new one, open ones stay; a key that does not fit is told, and changes nothing."""
+    first, second, third = (authority.issue(f"rotated-{number}") for number in range(3))
+    certificate, key = tmp_path / "tls.pem", tmp_path / "tls.key"
+
+    def put(file: Path, content: bytes) -> None:
+        beside = file.with_suffix(".new")
+        beside.write_bytes(content)
+        beside.replace(file)
+
+    def shows(identity: Identity) -> bool:
+        der = ssl.PEM_cert_to_DER_cert(identity.certificate.read_text())
+        return certificate_at(gateway.web.address) == der
+
+    put(certificate, first.certificate.read_bytes())
+    put(key, first.key.read_bytes())
+    files = ("--listen-certificate", str(certificate), "--listen-key", str(key))
+    with GatewayProcess(tmp_path, "--address", "127.0.0.1:1", *files) as gateway:
+        assert shows(first)
+        trust = ssl.create_default_context(cafile=str(authority.certificate))
+        with connect(
+            f"wss://{gateway.web.address}/ping", ssl=trust, proxy=None, open_timeout=TIMEOUT_S
+        ) as old:
+            put(certificate, second.certificate.read_bytes())
+            put(key, second.key.read_bytes())
+            until(lambda: shows(second), "the new one is shown")
+            old.send("ping")
+            assert old.recv(TIMEOUT_S) == "pong"
+        put(key, first.key.read_bytes())
+        until(lambda: "certificates refused" in gateway.log_text(), "that it does not fit is told")
+        assert str(key) in gateway.log_text()
+        assert shows(second)
+        put(certificate, third.certificate.read_bytes())
+        put(key, third.key.read_bytes())
+        until(lambda: shows(third), "what fits is taken")
 
 
 def test_a_loader_that_ends_lets_sessions_come_to_theirs(tmp_path_factory: pytest.TempPathFactory) -> None:
