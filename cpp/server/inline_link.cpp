@@ -416,8 +416,10 @@ void InlineLink::settle(InlineSession& s, const host::Outcome& outcome) {
   const bool failed = outcome.status != LOADER_OK;
   s.call = Call::kAnswering;
   if (s.op == Op::kCreate) s.is_created = !failed;
-  // After its end, or an error, a session only waits for its destroy.
-  if (failed || s.op == Op::kEnd || s.op == Op::kExec) s.is_closed = true;
+  // After its end, or an error, a session only waits for its destroy; an exec for nothing.
+  if (!failed && s.op != Op::kEnd && s.op != Op::kExec) return;
+  s.is_closed = true;
+  s.changed.notify_all();
 }
 
 void InlineLink::complete(InlineSession& s, Op op, const host::Outcome& outcome) {

@@ -104,11 +104,23 @@ static void* emit_later(void* argument) {
   return NULL;
 }
 
-static loader_status_t begin_later(const loader_host_t* host, loader_handle_t call, int count) {
+/* The thread only emits: another call finishes this one. */
+static _Atomic loader_handle_t left_open;
+
+static void* emit_only(void* argument) {
+  const work_t work = *(work_t*)argument;
+  free(argument);
+  if (emit_many(work.host, work.call, work.count) < work.count) probe_refused++;
+  probe_ended++;
+  return NULL;
+}
+
+static loader_status_t begin(void* (*entry)(void*), const loader_host_t* host, loader_handle_t call,
+                             int count) {
   pthread_t thread;
   work_t* work = malloc(sizeof *work);
   *work = (work_t){host, call, count};
-  if (pthread_create(&thread, NULL, emit_later, work) != 0) abort();
+  if (pthread_create(&thread, NULL, entry, work) != 0) abort();
   pthread_detach(thread);
   return LOADER_PENDING;
 }
@@ -127,14 +139,6 @@ static void* break_later(void* argument) {
   free(argument);
   break_session(work.host, work.call, work.count);
   return NULL;
-}
-
-static void begin_break(const loader_host_t* host, loader_handle_t handle, int count) {
-  pthread_t thread;
-  work_t* work = malloc(sizeof *work);
-  *work = (work_t){host, handle, count};
-  if (pthread_create(&thread, NULL, break_later, work) != 0) abort();
-  pthread_detach(thread);
 }
 
 static loader_status_t say_count(loader_error_t* error, int count) {
@@ -162,11 +166,19 @@ static loader_status_t run(const loader_host_t* host, loader_handle_t handle, lo
     const int sent = emit_many(host, handle, count);
     return sent == count ? LOADER_OK : say_count(error, sent);
   }
-  if (is_key(frame, "later")) return begin_later(host, call, number_of(frame));
+  if (is_key(frame, "later")) return begin(emit_later, host, call, number_of(frame));
+  if (is_key(frame, "leave_open")) {
+    left_open = call;
+    return begin(emit_only, host, call, number_of(frame));
+  }
+  if (is_key(frame, "finish")) return host->finish(host->host, left_open, LOADER_OK, NULL, 0);
   if (is_key(frame, "never")) return LOADER_PENDING;
   if (is_key(frame, "break")) return break_session(host, handle, number_of(frame)), LOADER_OK;
-  if (is_key(frame, "break_later")) return begin_break(host, handle, number_of(frame)), LOADER_OK;
-  if (is_key(frame, "break_call")) return begin_break(host, call, number_of(frame)), LOADER_PENDING;
+  if (is_key(frame, "break_later")) {
+    begin(break_later, host, handle, number_of(frame));
+    return LOADER_OK;
+  }
+  if (is_key(frame, "break_call")) return begin(break_later, host, call, number_of(frame));
   if (is_key(frame, "lent")) return emit_lent(host, handle);
   if (is_key(frame, "gate")) sem_wait(&probe_gate);
   if (is_key(frame, "open")) sem_post(&probe_gate);

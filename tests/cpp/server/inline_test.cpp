@@ -424,6 +424,20 @@ TEST_P(Inline, AThreadOfTheEngineWaitsForCreditAndFinishesTheCall) {
   EXPECT_EQ(client.reason, uint32_t{LOADER_REASON_FINISHED});
 }
 
+TEST_P(Inline, AThreadThatWaitsForCreditIsToldThatAnotherFinishedTheCall) {
+  Client client(last(), false);
+  last().call([&] { exec(last(), client, "leave_open", "1000"); });
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (last().call([&] { return client.results; }) < 60 && std::chrono::steady_clock::now() < end)
+    std::this_thread::yield();
+  Client other(last());
+  last().call([&] { exec(last(), other, "finish", ""); });
+  ASSERT_TRUE(client.wait());
+  EXPECT_EQ(client.reason, uint32_t{LOADER_REASON_FINISHED});
+  counters_.wait_for("ended", 1);
+  EXPECT_EQ(counters_["refused"], 1);
+}
+
 TEST_P(Inline, ACancelledSessionIsDestroyedOnceWhateverItsThreadsDo) {
   Client client(last(), false);
   last().call([&] {
