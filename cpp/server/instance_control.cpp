@@ -341,7 +341,7 @@ void InstanceControl::set_serving(bool is_serving) {
   } else {
     shared_->engine->ready_instances--;
   }
-  plane_.note_health(*shared_->engine);
+  plane_.note_health(shared_->engine->name);
 }
 
 // Every shard knows the port before the pool hands out the first slot.

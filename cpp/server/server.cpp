@@ -140,7 +140,6 @@ class ServerImpl : public session::GrantSink {
     for (auto& shard : plane_.shards) {
       shard->call([&] { shard->add_engine(engine, options, facts); });
     }
-    plane_.note_health(*engine);
     return engine->id;
   }
 
@@ -302,8 +301,8 @@ class ServerImpl : public session::GrantSink {
       std::lock_guard lock(mutex_);
       draining_.insert(everyone);  // until every shard has begun
       plane_.is_draining = true;
-      for (const auto& [id, engine] : engines_) plane_.note_health(*engine);
     }
+    plane_.note_health();
     auto wait_ns = static_cast<int64_t>(std::clamp(timeout_s, 0.0, 1e6) * 1e9);
     int64_t deadline = EventLoop::clock_ns() + wait_ns;
     for (auto& shard : plane_.shards) {
@@ -321,7 +320,7 @@ class ServerImpl : public session::GrantSink {
     for (auto& shard : plane_.shards) shard->call([&] { shard->undrain(); });
     std::lock_guard lock(mutex_);
     draining_.clear();
-    for (const auto& [id, engine] : engines_) plane_.note_health(*engine);
+    plane_.note_health();
   }
 
   void close_now() {
@@ -428,16 +427,16 @@ class ServerImpl : public session::GrantSink {
   // Health speaks of names: of those that are routed.
   void note_routes(const Changes& changes) {
     std::lock_guard lock(mutex_);
-    for (auto& [id, engine] : engines_) {
-      auto named = changes.routes.find(engine->name);
-      if (named == changes.routes.end()) continue;
-      engine->is_routed = std::any_of(named->second.begin(), named->second.end(),
-                                      [id = id](const auto& one) { return one.engine == id; });
-    }
     for (const auto& [name, targets] : changes.routes) {
-      if (targets.empty()) plane_.health.set(name, grpc::Serving::kServiceUnknown);
+      Plane::Engines routed;
+      for (auto& [id, engine] : engines_) {
+        if (engine->name != name) continue;
+        engine->is_routed = std::any_of(targets.begin(), targets.end(),
+                                        [id = id](const auto& one) { return one.engine == id; });
+        if (engine->is_routed) routed.push_back(engine);
+      }
+      plane_.set_routed(name, std::move(routed));
     }
-    for (auto& [id, engine] : engines_) plane_.note_health(*engine);
   }
 
   std::shared_ptr<EngineShared> find_engine(uint32_t id) const {

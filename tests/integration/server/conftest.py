@@ -37,10 +37,13 @@ class Plane:
         self.channel = grpc.insecure_channel(self.address)
 
     def add_echo(self, **options: Any) -> int:
+        self.route_echo(**options)
+        return self.start_host()
+
+    def route_echo(self, **options: Any) -> None:
         folder = WRAPPERS / "echo_c"
         base = {"slots": 8, "directory": str(folder), "entry": "wrapper.so", "language": "native"}
         self.add_engine(base | options)
-        return self.start_host()
 
     def add_engine(self, options: dict[str, Any]) -> None:
         """The engine `echo`, routed, without a host."""
@@ -48,13 +51,17 @@ class Plane:
         self.core.apply({"routes": {"echo": [{"engine": self.engine}]}})
 
     def start_host(self) -> int:
+        instance = self.begin_host()
+        self.wait_for("instance_ready", instance=instance)
+        return instance
+
+    def begin_host(self) -> int:
         seed = self.core.prepare_instance(self.engine, len(self.processes))
         process = subprocess.Popen(
             [str(HOST), *seed["arguments"]], pass_fds=seed["fds"], start_new_session=True
         )
         self.processes.append(process)
         self.core.attach_instance(seed["instance"], process.pid)
-        self.wait_for("instance_ready", instance=seed["instance"])
         return int(seed["instance"])
 
     def wait_for(self, kind: str, **fields: Any) -> dict[str, Any]:

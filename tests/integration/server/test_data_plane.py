@@ -17,6 +17,17 @@ from loader.v1 import loader_pb2
 WAIT_S = 20.0
 
 
+def health_of_echo(plane: Any) -> str:
+    health = pytest.importorskip("grpc_health.v1.health_pb2")
+    check = plane.channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health.HealthCheckRequest.SerializeToString,
+        health.HealthCheckResponse.FromString,
+    )
+    answer = check(health.HealthCheckRequest(service="echo"), timeout=WAIT_S)
+    return str(health.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
 @pytest.mark.parametrize("size", [0, 1, 1024, 16_384, 16_385, 65_536, 300_000, 3_000_000])
 def test_exec_returns_what_was_sent_whatever_its_size(plane: Any, size: int) -> None:
     """Payloads travel in the record, the arena or a file of their own; the client sees no difference."""
@@ -233,15 +244,8 @@ def test_a_slow_reader_is_bounded_and_hurts_nobody(plane: Any) -> None:
 
 def test_health_and_describe_know_the_engine(plane: Any) -> None:
     """SERVING once an instance is ready; NOT_SERVING when none is left."""
-    health = pytest.importorskip("grpc_health.v1.health_pb2")
     plane.add_echo()
-    check = plane.channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        health.HealthCheckRequest.SerializeToString,
-        health.HealthCheckResponse.FromString,
-    )
-    request = health.HealthCheckRequest(service="echo")
-    assert check(request, timeout=WAIT_S).status == health.HealthCheckResponse.SERVING
+    assert health_of_echo(plane) == "SERVING"
     describe = plane.channel.unary_unary(
         "/loader.v1.LoaderService/Describe",
         loader_pb2.DescribeRequest.SerializeToString,
@@ -251,7 +255,30 @@ def test_health_and_describe_know_the_engine(plane: Any) -> None:
     assert (engine.name, engine.state, engine.slots) == ("echo", "ready", 8)
     os.kill(plane.processes[0].pid, signal.SIGKILL)
     plane.wait_for("host_died")
-    assert check(request, timeout=WAIT_S).status == health.HealthCheckResponse.NOT_SERVING
+    assert health_of_echo(plane) == "NOT_SERVING"
+
+
+def test_a_name_is_served_while_one_of_its_engines_is(plane: Any) -> None:
+    """Another version beside it that is not ready yet, or has died, takes nothing away."""
+    plane.add_echo()
+    other = plane.core.add_engine("echo", "2", {})
+    plane.core.apply({"routes": {"echo": [{"engine": plane.engine}, {"engine": other}]}})
+    assert health_of_echo(plane) == "SERVING"
+    plane.core.apply({"routes": {"echo": [{"engine": other}]}})
+    assert health_of_echo(plane) == "NOT_SERVING"
+
+
+def test_health_says_how_it_is_whoever_changed_it_last(plane: Any) -> None:
+    """An instance that ends while it becomes ready is not served."""
+    plane.route_echo()
+    for _ in range(10):
+        instance = plane.begin_host()
+        deadline = time.monotonic() + WAIT_S
+        while not any(row["state"] == "ready" for row in plane.core.statistics()["instances"]):
+            assert time.monotonic() < deadline
+        plane.core.kill_instance(instance, "enough")
+        plane.wait_for("host_died", instance=instance)
+        assert health_of_echo(plane) == "NOT_SERVING"
 
 
 def test_admin_calls_reach_the_control_plane_and_come_back(plane: Any) -> None:
