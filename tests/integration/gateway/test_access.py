@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import ssl
+import tempfile
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from websockets.sync.client import connect
 
 from loader.client import AsyncClient
 from loader.gateway import faces
+from loader.gateway.local import private_folder
 from loader.gateway.settings import Settings
 
 
@@ -70,6 +74,49 @@ def test_nothing_is_opened_before_somebody_asks(guarded: Running) -> None:
     assert web.do("actor").code == 0
     (file,) = sockets(guarded)
     assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_killed_loader_leaves_is_removed_by_the_next(
+    guarded: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket file and folder; those of one that lives stay, and what is in such a folder and not a loader's."""
+    temporary = guarded.folder / "tmp"
+    assert Web(guarded.ready["http"]).do("actor").code == 0
+    (living,) = sockets(guarded)
+    with monkeypatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        killed = Running(tmp_path, json.dumps({"engines": {"actor": engines()["actor"]}})).__enter__()
+    try:
+        assert Web(killed.ready["http"]).do("actor").code == 0
+        (left,) = set(sockets(guarded)) - {living}
+    finally:
+        killed.process.kill()
+        killed.__exit__(None, None, None)
+    assert left.exists()
+    foreign = temporary / "loader-grpc-foreign"
+    foreign.mkdir()
+    (foreign / "precious").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with private_folder() as mine:
+        assert set(temporary.iterdir()) == {Path(mine), living.parent, foreign}
+    assert Web(guarded.ready["http"]).do("actor").code == 0
+    shutil.rmtree(foreign)
+
+
+def test_folders_that_are_made_at_the_same_time_do_not_remove_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One may be seen before its lock."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def make(_: int) -> None:
+        for _ in range(50):
+            with private_folder() as mine:
+                (Path(mine) / "grpc").touch()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make, range(8)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_session_without_frames_is_closed(guarded: Running) -> None:
