@@ -30,23 +30,43 @@ class Outcome(NamedTuple):
     error: BaseException | None
 
 
+class Run:
+    """The coroutine of one call, from its submission to its end."""
+
+    __slots__ = ("awaitable", "has_ended", "port", "task")
+
+    def __init__(self, port: Port, awaitable: Any) -> None:
+        self.port = port
+        self.awaitable = awaitable
+        self.has_ended = threading.Event()
+        self.task: asyncio.Task[Outcome] | None = None
+
+    def cancel(self) -> None:
+        """On the loop's thread."""
+        if self.task is not None:
+            self.task.cancel()
+
+
 class EventLoop:
     """Runs coroutines and async generators of calls; each call's end goes to its port."""
 
     def __init__(self, on_start: Callable[[], None]) -> None:
         self._on_start = on_start
         self._loop = asyncio.new_event_loop()
-        self._waiting: deque[tuple[Port, Any]] = deque()
+        self._waiting: deque[Run] = deque()
         self._is_woken = False
-        self._running: dict[int, threading.Event] = {}
-        self._tasks: dict[int, asyncio.Task[Outcome]] = {}
+        self._lock = threading.Lock()
+        # By session or call. A session has several where a call was finished before its coroutine returned PENDING.
+        self._running: dict[int, list[Run]] = {}
         self._thread = threading.Thread(target=self._serve, name="loader-event-loop", daemon=True)
         self._thread.start()
 
     def submit(self, port: Port, awaitable: Any) -> None:
         """Runs `awaitable` for the call of `port`; several submits cost one wake-up."""
-        self._running[port.handle] = threading.Event()
-        self._waiting.append((port, awaitable))
+        run = Run(port, awaitable)
+        with self._lock:
+            self._running.setdefault(port.handle, []).append(run)
+        self._waiting.append(run)
         if not self._is_woken:
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._start_waiting)
@@ -55,20 +75,21 @@ class EventLoop:
         """The result of `awaitable`; waits for it. Not from the loop's own thread."""
         return asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), self._loop).result()
 
-    def cancel(self, handle: int) -> None:
+    def cancel(self, handle: int) -> list[Run]:
         """Cancels what runs for that session or call, if something does."""
-        if handle in self._running:
-            self._loop.call_soon_threadsafe(self._cancel, handle)
+        with self._lock:
+            runs = list(self._running.get(handle, ()))
+        for run in runs:
+            self._loop.call_soon_threadsafe(run.cancel)
+        return runs
 
     def end(self, handle: int) -> None:
         """Cancels what runs for that session and waits until it has ended.
 
         A coroutine that ignores cancellation holds this up; the loader's destroy timeout is the limit.
         """
-        running = self._running.get(handle)
-        if running is not None:
-            self.cancel(handle)
-            running.wait()
+        for run in self.cancel(handle):
+            run.has_ended.wait()
 
     def stop(self) -> None:
         """Ends the loop; a coroutine that ignores cancellation is dropped with the process."""
@@ -93,24 +114,21 @@ class EventLoop:
     def _start_waiting(self) -> None:
         self._is_woken = False
         while self._waiting:
-            port, awaitable = self._waiting.popleft()
-            task = self._loop.create_task(_outcome(port, awaitable))
-            self._tasks[port.handle] = task
+            run = self._waiting.popleft()
+            run.task = self._loop.create_task(_outcome(run.port, run.awaitable))
             # Not a `finally` inside the task: one that is cancelled before its first step runs none.
-            task.add_done_callback(partial(self._end, port))
+            run.task.add_done_callback(partial(self._end, run))
 
-    def _cancel(self, handle: int) -> None:
-        task = self._tasks.get(handle)
-        if task is not None:
-            task.cancel()
-
-    def _end(self, port: Port, task: asyncio.Task[Outcome]) -> None:
-        del self._tasks[port.handle]
-        done = self._running.pop(port.handle)
+    def _end(self, run: Run, task: asyncio.Task[Outcome]) -> None:
+        handle = run.port.handle
+        with self._lock:
+            self._running[handle].remove(run)
+            if not self._running[handle]:
+                del self._running[handle]
         outcome = Outcome(True, asyncio.CancelledError()) if task.cancelled() else task.result()
         if outcome.is_finished:
-            _finish(port, outcome.error)
-        done.set()
+            _finish(run.port, outcome.error)
+        run.has_ended.set()
 
 
 async def _outcome(port: Port, awaitable: Any) -> Outcome:

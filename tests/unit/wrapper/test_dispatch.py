@@ -259,6 +259,41 @@ class RecordingSession(Session):
         self.events.append(f"destroy {reason}")
 
 
+class Overtaking(Wrapper):
+    """A call is finished from elsewhere before its coroutine has returned PENDING, and the next one begins."""
+
+    def create(self, params: Params) -> Session:
+        return OvertakenSession()
+
+
+class OvertakenSession(Session):
+    """Its first coroutine goes on until the second one runs."""
+
+    is_overtaken: asyncio.Event | None = None
+
+    async def write(self, frame: Frame) -> Any:
+        if self.is_overtaken is None:
+            self.is_overtaken = asyncio.Event()
+            self.finish()
+            await self.is_overtaken.wait()
+            return PENDING
+        self.is_overtaken.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "b"
+
+    async def end(self) -> str:
+        return "e"
+
+
+def test_a_coroutine_that_ends_after_its_call_leaves_the_next_call_alone() -> None:
+    """finish may come before the coroutine returns PENDING: each call still ends once, and the session too."""
+    with open_wrapper(Overtaking) as engine, engine.session() as session:
+        session.write({})
+        assert values(session.write({})) == ["b"]
+        assert values(session.end()) == ["e"]
+
+
 def test_session_runs_its_verbs_in_order() -> None:
     """create may emit; write, end and destroy come once each, in order, with the reason."""
     with open_wrapper(Recording) as engine, engine.session(hello=True) as session:
