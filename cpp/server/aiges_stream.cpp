@@ -104,6 +104,8 @@ void AigesStream::wait(AigesAsker& asker, int64_t answer_by_ns, Wants wants) {
 
 void AigesStream::leave(AigesAsker& asker) {
   std::erase_if(waiting_, [&](const Waiting& one) { return one.asker == &asker; });
+  last_call_ns_ = desk_.now_ns();
+  arm();
 }
 
 void AigesStream::flush() {
@@ -341,9 +343,11 @@ void AigesStream::release() {
   if (is_final_) desk_.retire(*this);
 }
 
+// While calls wait the session is not forgotten.
 void AigesStream::arm() {
   if (is_released_) return;
-  int64_t next = std::min(order_.gap_deadline_ns(), last_call_ns_ + desk_.session_ttl_ns());
+  int64_t next = order_.gap_deadline_ns();
+  if (waiting_.empty()) next = std::min(next, last_call_ns_ + desk_.session_ttl_ns());
   for (const Waiting& one : waiting_) next = std::min(next, one.answer_by_ns);
   // A timer that fires early looks again: what only moves away costs nothing.
   if (!timer_.is_set() || timer_.deadline_ns() > next) timer_.set(desk_.shard().loop(), next);

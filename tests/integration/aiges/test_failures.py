@@ -248,10 +248,12 @@ def test_a_session_that_nobody_calls_gives_its_licence_back(client: Xsf) -> None
     assert client.send("AIOut", forgotten).output.code == 10101
 
 
-def test_calls_keep_a_session_alive(client: Xsf) -> None:
-    """A poll that waits is a call."""
+def test_calls_keep_a_session_alive(service: Running, client: Xsf) -> None:
+    """A poll that waits is a call; longer than session_ttl_ms it costs no more than a shorter one."""
     session = client.echoed(client.create("one"))
+    rounds = total(service, "loader_loop_rounds")
     assert client.call("AIOut", session, waitTime="6000").summary == (0, BEGIN, [])
+    assert total(service, "loader_loop_rounds") - rounds < 5_000
     assert client.call("AIIn", session, package(1, b"x", END)).output.code == 0
     client.call("AIExcp", session)
 
@@ -266,9 +268,13 @@ def counted(service: Running, name: str, label: str) -> float:
     )
 
 
-def open_calls(service: Running) -> float:
+def total(service: Running, name: str) -> float:
     values = service.admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=30).values
-    return values["loader_streams_open"]
+    return sum(value for key, value in values.items() if key.startswith(name))
+
+
+def open_calls(service: Running) -> float:
+    return total(service, "loader_streams_open")
 
 
 def test_a_one_shot_call_whose_client_vanishes_is_cancelled(service: Running, client: Xsf) -> None:
