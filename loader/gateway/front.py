@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from loader.gateway.settings import Settings
 
 OFF: Final = "Not Found: engines do not answer here, as the configuration says (aiges.http)\n"
+ENDING: Final = "Service Unavailable: this server ends\n"
 
 
 class Front:
@@ -40,8 +41,10 @@ class Front:
         """One request."""
         from loader.gateway.pages import ANYBODY, answer_pings, page
 
-        if not self._settings().is_on or self._is_closed:
-            return await _refuse(scope, receive, send)
+        if self._is_closed:
+            return await _refuse(ENDING, 503, scope, receive, send)
+        if not self._settings().is_on:
+            return await _refuse(OFF, 404, scope, receive, send)
         if scope["type"] == "websocket" and scope["path"] == "/ping":
             return await answer_pings(receive, send)
         response = await page(scope) if scope["type"] == "http" else None
@@ -74,11 +77,11 @@ class Front:
             await self._held.aclose()
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(text: str, status: int, scope: Scope, receive: Receive, send: Send) -> None:
     from starlette.responses import PlainTextResponse
 
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1000})
     else:
-        await PlainTextResponse(OFF, 404)(scope, receive, send)
+        await PlainTextResponse(text, status)(scope, receive, send)

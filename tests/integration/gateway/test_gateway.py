@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -130,6 +131,35 @@ def test_what_does_not_end_in_time_is_told_so(service: Running, tmp_path: Path, 
         assert talk.rest()[-1]["header"]["code"] == 10019
         talk.__exit__()
         assert gateway.wait() == (5 if is_forced else 0)
+
+
+def require_ipv6() -> None:
+    """Skips where this machine has no ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"this machine has no ::1: {error.strerror}")
+
+
+def test_everything_speaks_ipv6(tmp_path: Path) -> None:
+    """A loader's faces, the registry that names it, the gateway that finds it there: calls and sessions."""
+    require_ipv6()
+    registry = f"file:{tmp_path / 'registry'}"
+    config = {"engines": one_engine(), "registry": registry}
+    listen = ("--grpc", "[::1]:0", "--http", "[::1]:0")
+    with (
+        Running(tmp_path, json.dumps(config), listen) as loader,
+        GatewayProcess(tmp_path, "--listen", "[::1]:0", "--address", registry) as found,
+        GatewayProcess(tmp_path, "--listen", "[::1]:0", "--address", loader.ready["grpc"]) as named,
+    ):
+        for web in (Web(loader.ready["http"]), found.web, named.web):
+            assert web.address.startswith("[::1]:")
+            until(lambda web=web: web.ask("GET", "/readyz").status == 200, "the loader is found")
+            assert web.do("actor").code == 0
+            with web.open("actor") as talk:
+                talk.write("x", 2)
+                assert talk.summary() == [(0, 0, {}), (0, 1, {"text": "X"}), (0, 2, {})]
 
 
 def test_that_its_loader_is_gone_is_seen(tmp_path: Path) -> None:
