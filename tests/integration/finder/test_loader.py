@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from xsf_client import Xsf, payload
 from zookeeper_server import ZooKeeper, require_zookeeper
 
 from loader.client import Client
+from loader.errors import LoaderError
 
 SERVICE = "reader"
 LIMIT_S = 40
@@ -193,6 +195,53 @@ def test_our_tools_find_it_there(started: Started, scene: Scene) -> None:
     console.put(path, b'\0\0\0\1p{"sdk": {"is_valid": false}}')
     assert resolved() == ""
     console.put(path, before)
+
+
+@contextmanager
+def calling(address: str) -> Iterator[list[str]]:
+    """One call after the other; the errors among them. There is one at least before and after the block."""
+    errors: list[str] = []
+    has_begun, is_over = threading.Event(), threading.Event()
+
+    def call() -> None:
+        with Client(address) as client:
+            while True:
+                is_last = is_over.is_set()
+                try:
+                    client.exec(SERVICE, {"img": b"x"}, timeout_s=LIMIT_S)
+                except LoaderError as error:
+                    errors.append(str(error))
+                has_begun.set()
+                if is_last:
+                    return
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        assert has_begun.wait(LIMIT_S)
+        yield errors
+    finally:
+        is_over.set()
+        thread.join(LIMIT_S)
+    assert not thread.is_alive()
+
+
+def test_it_serves_on_while_its_zookeeper_dies_and_comes_back(started: Started, scene: Scene) -> None:
+    """No call fails; afterwards it is found as before, and what is pushed is applied."""
+    console = scene.console
+    (address,) = until(console.providers, "registered", LIMIT_S)
+    with calling(address) as errors:
+        console.zookeeper.kill()
+        until(lambda: started.metric("center_reachable") == 0, "that it is away is seen", LIMIT_S)
+        console.zookeeper.restart()
+        until(lambda: started.metric("center_reachable") == 1, "that it is back is seen", LIMIT_S)
+        scene.publish("back", "after")
+        assert console.feedback_of("after", LIMIT_S)["load_status"] == "1"
+        assert started.value() == "back"
+        until(lambda: console.providers() == [address], "registered again", LIMIT_S)
+        until(lambda: console.consumers() == ["127.0.0.1"], "seen as a consumer again", LIMIT_S)
+    assert errors == []
+    assert started.process.poll() is None
 
 
 def test_a_push_is_applied_while_it_serves(started: Started, scene: Scene) -> None:
