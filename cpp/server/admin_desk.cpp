@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace loader::server {
+namespace {
+
+constexpr size_t kMostUnread = 1u << 20;  // of a stream whose client does not read
+
+}  // namespace
 
 class AdminCall final : public grpc::CallHandler, private AdminAsker {
  public:
@@ -22,13 +27,13 @@ class AdminCall final : public grpc::CallHandler, private AdminAsker {
     timer_.set(desk_.loop_, latest_ns);
   }
 
-  void on_cancel(grpc::CancelReason) override {
-    desk_.plane_.events.push(Event("admin_cancelled").add("call_id", static_cast<int64_t>(id_)));
-    finish({});
-  }
+  void on_cancel(grpc::CancelReason) override { leave({}); }
 
   void answer(const std::string& payload) override {
     if (is_over_) return;
+    if (call_.queued_bytes() > kMostUnread) {
+      return leave({ErrorCode::QUEUE_FULL, "this client reads too slowly; watch again", 0, {}});
+    }
     call_.send_message(payload);
     if (!is_stream_) finish({});
   }
@@ -42,6 +47,11 @@ class AdminCall final : public grpc::CallHandler, private AdminAsker {
   }
 
  private:
+  void leave(const ErrorReport& error) {
+    desk_.plane_.events.push(Event("admin_cancelled").add("call_id", static_cast<int64_t>(id_)));
+    finish(error);
+  }
+
   AdminDesk& desk_;
   grpc::Call& call_;
   const std::string method_;

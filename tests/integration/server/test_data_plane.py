@@ -289,3 +289,16 @@ def test_admin_calls_reach_the_control_plane_and_come_back(plane: Any) -> None:
     event = plane.wait_for("admin_call", method="GetStatistics")
     plane.core.answer_admin(event["call_id"], b"\x0a\x00", None)
     assert call.result() == b"\x0a\x00"
+
+
+def test_a_watcher_that_does_not_read_is_let_go(plane: Any) -> None:
+    """What waits for it is bounded; the control plane hears of it, and the client when it reads."""
+    events = plane.channel.unary_stream("/loader.v1.AdminService/WatchEvents", lambda b: b, lambda b: b)
+    call = events(b"", timeout=60.0)
+    watcher = plane.wait_for("admin_call", method="WatchEvents")["call_id"]
+    for _ in range(1000):
+        plane.core.answer_admin(watcher, bytes(64 << 10), None)
+    plane.wait_for("admin_cancelled", call_id=watcher)
+    messages, error = refusal(call)
+    assert len(messages) < 500
+    assert error_info(error).reason == "QUEUE_FULL"
