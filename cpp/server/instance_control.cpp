@@ -248,6 +248,7 @@ void InstanceControl::on_hello(const channel::Hello& hello, uint32_t shard) {
 }
 
 void InstanceControl::on_ready(const channel::ReadyBody& ready) {
+  if (was_ready_) return;  // said again: other shards read the facts
   facts_.declaration_json = std::string(ready.describe_json);
   facts_.wrapper_name = std::string(ready.name);
   facts_.wrapper_version = std::string(ready.version);
