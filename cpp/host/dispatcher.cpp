@@ -295,17 +295,18 @@ Dispatcher::Worker* Dispatcher::spawn() {
   if (is_stopping_) return nullptr;
   is_full_ = workers_.size() >= max_workers_;
   if (is_full_) return nullptr;
-  workers_.push_back(std::make_unique<Worker>());
-  Worker* made = workers_.back().get();
-  made->owner = this;
+  const size_t before = workers_.size();
   try {
+    Worker* made = workers_.emplace_back(std::make_unique<Worker>()).get();
+    made->owner = this;
     made->thread = std::thread([this, made] { work(*made); });
+    return made;
   } catch (const std::system_error&) {
-    workers_.pop_back();  // no more threads here: the engine runs with those there are
-    is_full_ = workers_.size() > 1;
+    workers_.resize(
+        before);  // no more threads or descriptors: the engine runs with those there are
+    is_full_ = before > 1;
     return nullptr;
   }
-  return made;
 }
 
 void Dispatcher::release_lead(Worker& me) {

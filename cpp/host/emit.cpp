@@ -35,6 +35,7 @@ loader_status_t HostRuntime::Impl::emit(loader_handle_t handle, loader_frame_t* 
         wait_for_credit(*session, engine_handle::call(handle), writer.charge(), flags);
     if (granted != LOADER_OK) return granted;
     if (writer.place(session->link->arena_out()) != LOADER_OK) {
+      writer.clear();
       std::lock_guard lock(session->mutex);
       session->credit.give_back({1, writer.charge()});
       return LOADER_ERROR_MEMORY;

@@ -98,10 +98,10 @@ bool HostRuntime::Impl::on_update(Link& link, const channel::RecordView& record)
 void HostRuntime::Impl::run_update(Link& link, uint64_t wire, const std::vector<uint8_t>& bytes) {
   channel::InitBody body;
   static_cast<void>(decode(bytes, body));
+  if (!is_serving_.load(std::memory_order_acquire))
+    return complete(link, wire, Operation::kUpdate, kNotServing);
   ErrorRoom room;
-  const bool is_serving = is_serving_.load(std::memory_order_acquire);
-  const loader_status_t status =
-      is_serving ? engine_.update(config_of(body), room.error()) : LOADER_ERROR_UNAVAILABLE;
+  const loader_status_t status = engine_.update(config_of(body), room.error());
   complete(link, wire, Operation::kUpdate, room.outcome(status));
 }
 
@@ -123,8 +123,7 @@ bool HostRuntime::Impl::run_errand(Errand errand, const std::function<Outcome()>
   std::unique_lock lock(state_mutex_);
   if (stage_ != Stage::kReady || is_shutting_down_) {
     lock.unlock();
-    complete(errand.link, errand.wire, errand.operation,
-             {LOADER_ERROR_UNAVAILABLE, "the engine host is not ready or is stopping", 0});
+    complete(errand.link, errand.wire, errand.operation, kNotServing);
     return false;
   }
   const auto place = errands_.insert(errands_.end(), std::move(errand));

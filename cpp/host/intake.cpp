@@ -106,12 +106,15 @@ bool HostRuntime::Impl::on_open(Link& link, RecordView& record, bool is_exec) {
   session->credit = channel::SendCredit(open.window_records, open.window_bytes);
   std::vector<channel::Payload> payloads;
   if (!take_payloads(link, record, session.get(), payloads)) return false;
-  if (!is_serving_.load(std::memory_order_acquire)) {
-    complete(link, record.handle, operation,
-             {LOADER_ERROR_UNAVAILABLE, "the engine host is not ready or is stopping"});
-    return true;
+  bool is_added = false;
+  {
+    // What is added is seen by a shutdown: one that begins later, on whatever thread.
+    std::lock_guard lock(state_mutex_);
+    if (is_serving_.load(std::memory_order_acquire)) is_added = sessions_.add(session);
   }
-  if (!sessions_.add(session)) return fault("a handle was opened twice");
+  if (!is_added && is_serving_.load(std::memory_order_acquire))
+    return fault("a handle was opened twice");
+  if (!is_added) return complete(link, record.handle, operation, kNotServing), true;
   enqueue(session,
           {operation, InputBlock::create(record.body, std::move(payloads), session->pinned), 0});
   return true;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "frame/frame_codec.h"
 #include "loader/wrapper.h"
@@ -22,10 +23,17 @@ inline bool is_error(loader_status_t status) {
   return status > 0 || (status <= LOADER_ERROR_CLOSED && status >= LOADER_ERROR_UNAVAILABLE);
 }
 
+// Without the half character that a cut may have left at the end.
+inline std::string_view whole_text(std::string_view text) {
+  for (size_t cut = 0; cut < std::min<size_t>(text.size(), 4); ++cut)
+    if (frame::is_utf8(text.substr(0, text.size() - cut))) return text.substr(0, text.size() - cut);
+  return text;
+}
+
 // Text of a wrapper as it may leave the host: UTF-8, bounded.
 inline std::string clean_text(std::string_view text) {
   constexpr size_t kMaxTextBytes = 64 * 1024;
-  std::string out(text.substr(0, kMaxTextBytes));
+  std::string out(whole_text(text.substr(0, kMaxTextBytes)));
   if (frame::is_utf8(out)) return out;
   for (char& byte : out)
     if (static_cast<unsigned char>(byte) >= 0x80) byte = '?';

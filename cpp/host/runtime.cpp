@@ -1,9 +1,11 @@
 #include "host/runtime.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "host/jobs.h"
@@ -137,7 +139,7 @@ int HostRuntime::Impl::run() {
   start_lifeline();
   for (auto& link : links_) send_hello(*link);
   dispatcher_.run();
-  flush();
+  flush_rest();
   hung_clock_.stop();
   lifeline_.reset();
   std::lock_guard lock(state_mutex_);
@@ -166,6 +168,19 @@ void HostRuntime::Impl::on_ready(const std::vector<pollfd>& descriptors) {
 
 void HostRuntime::Impl::flush() {
   for (auto& link : links_) link->flush();
+}
+
+// A process that ends has no later: what the loader has not taken yet waits for it a moment.
+void HostRuntime::Impl::flush_rest() {
+  constexpr int64_t kPatienceNs = 2'000'000'000;
+  const int64_t end = monotonic_ns() + kPatienceNs;
+  flush();
+  for (auto& link : links_) {
+    while (is_open_.load() && link->backlog_bytes() != 0 && monotonic_ns() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      link->flush();
+    }
+  }
 }
 
 // There is no way back: what waits in poll() still sees the old files, and nothing can wake it.

@@ -27,6 +27,10 @@
 
 namespace loader::host {
 
+// What is asked of an instance before it serves, or when it does not any more.
+inline const Outcome kNotServing{LOADER_ERROR_UNAVAILABLE,
+                                 "the engine host is not ready or is stopping", 0};
+
 class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
  public:
   Impl(HostRuntime& face, Engine& engine, RuntimeOptions options);
@@ -64,6 +68,7 @@ class HostRuntime::Impl final : public DispatcherClient, public LinkSink {
   void collect(std::vector<pollfd>& descriptors) override;
   void on_ready(const std::vector<pollfd>& descriptors) override;
   void flush() override;
+  void flush_rest();
   void on_descriptors_lost() override;
   void thread_begin() override { engine_.thread_begin(); }
   void thread_end() override { engine_.thread_end(); }

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "host/aiges/arguments.h"
+#include "host/outcome.h"
 #include "host/resource_table.h"
 
 namespace loader::host::aiges {
@@ -11,6 +12,10 @@ namespace loader::host::aiges {
 namespace {
 
 constexpr size_t kMostTextBytes = 1900;  // of wrapperError: what follows must fit the host's room
+
+std::string cut(std::string_view text) {
+  return std::string(whole_text(text.substr(0, kMostTextBytes)));
+}
 
 std::string_view view(const loader_string_t& text) {
   return text.size == 0 ? std::string_view() : std::string_view(text.data, text.size);
@@ -20,7 +25,7 @@ std::string_view view(const loader_string_t& text) {
 
 Failure thrown(int code, const char* what) noexcept {
   try {
-    return {code, std::string(what).substr(0, kMostTextBytes) + ";code=-1"};
+    return {code, cut(what) + ";code=-1"};
   } catch (...) {  // no memory
     return {code, {}};
   }
@@ -38,8 +43,7 @@ void Instance::log(loader_handle_t handle, int32_t level, const std::string& tex
 Failure Instance::explained(int code, int number) const noexcept {
   try {
     const char* text = functions_.error(number);
-    return {code, std::string(text == nullptr ? "" : text).substr(0, kMostTextBytes) +
-                      ";code=" + std::to_string(number)};
+    return {code, cut(text == nullptr ? "" : text) + ";code=" + std::to_string(number)};
   } catch (...) {
     return thrown(code, ("wrapperError threw for " + std::to_string(number)).c_str());
   }

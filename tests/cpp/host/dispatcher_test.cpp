@@ -2,12 +2,15 @@
 #include "host/dispatcher.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <future>
 #include <semaphore>
+#include <vector>
 
 namespace loader::host::test {
 namespace {
@@ -63,6 +66,58 @@ TEST(Dispatcher, TheLastThreadOnlyReads) {
   EXPECT_FALSE(blocked.try_acquire());
   credit.release(kCalls);
   for (int i = 0; i < kCalls; ++i) EXPECT_TRUE(done.try_acquire_for(seconds(10)));
+  dispatcher.stop();
+  main.join();
+}
+
+// Every thread needs a descriptor; an engine may have taken them all.
+class NoDescriptors {
+ public:
+  // Leaves so many.
+  explicit NoDescriptors(int left) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    for (int i = 0; i < left; ++i) copies_.push_back(::dup(STDERR_FILENO));
+    rlimit tight = before_;
+    tight.rlim_cur = static_cast<rlim_t>(copies_.back()) + 1;
+    ::setrlimit(RLIMIT_NOFILE, &tight);
+    for (const int copy : copies_) ::close(copy);
+  }
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  NoDescriptors(const NoDescriptors&) = delete;
+  NoDescriptors& operator=(const NoDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+  std::vector<int> copies_;
+};
+
+TEST(Dispatcher, WithoutDescriptorsItGoesOnWithTheThreadsItHas) {
+  constexpr int kWorkers = 3;
+  constexpr int kCalls = 10;
+  Nothing client;
+  Dispatcher dispatcher(client, 100);
+  dispatcher.set_threads(kCalls, false);
+  std::counting_semaphore<kCalls> credit(0);
+  std::counting_semaphore<kCalls> blocked(0);
+  std::counting_semaphore<kCalls> done(0);
+  const NoDescriptors tight(kWorkers);
+  std::thread main([&] { dispatcher.run(); });
+  for (int i = 0; i < kCalls; ++i) {
+    dispatcher.submit(std::make_shared<Lambda>([&] {
+                        dispatcher.begin_wait();
+                        blocked.release();
+                        static_cast<void>(credit.try_acquire_for(seconds(20)));
+                        dispatcher.end_wait();
+                        done.release();
+                      }),
+                      JobKind::kCall);
+  }
+  EXPECT_TRUE(blocked.try_acquire_for(seconds(10)));
+  std::promise<void> answered;
+  dispatcher.submit(std::make_shared<Lambda>([&] { answered.set_value(); }), JobKind::kControl);
+  EXPECT_EQ(answered.get_future().wait_for(seconds(10)), std::future_status::ready);
+  credit.release(kCalls);
+  for (int i = 0; i < kCalls; ++i) EXPECT_TRUE(done.try_acquire_for(seconds(20)));
   dispatcher.stop();
   main.join();
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <chrono>
 #include <cstdio>
@@ -34,6 +35,8 @@ LoaderEnd::LoaderEnd(Engine& engine, Setup setup)
   for (uint32_t shard = 0; shard < setup_.shards; ++shard) {
     auto [mine, theirs] = channel::create_channel();
     endpoints_.push_back(std::move(mine));
+    if (setup_.socket_bytes != 0)
+      ::setsockopt(theirs.socket.get(), SOL_SOCKET, SO_SNDBUF, &setup_.socket_bytes, sizeof(int));
     options.channels.push_back(
         {theirs.socket.release(), theirs.arena_in.release(), theirs.arena_out.release()});
   }
@@ -74,6 +77,11 @@ int LoaderEnd::join(int limit_ms) {
 }
 
 Answer LoaderEnd::start() {
+  begin();
+  return wait_for(0, Operation::kInit);
+}
+
+void LoaderEnd::begin() {
   channel::InitBody body;
   body.engine = "engine";
   body.version = "1";
@@ -84,7 +92,6 @@ Answer LoaderEnd::start() {
   body.threads = setup_.threads;
   body.call_timeout_ns = setup_.call_timeout_ns;
   send_body(RecordType::kInit, 0, body, 0);
-  return wait_for(0, Operation::kInit);
 }
 
 std::vector<uint8_t> LoaderEnd::open_body(uint32_t records, uint64_t bytes, int64_t deadline_ns) {

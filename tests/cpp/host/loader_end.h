@@ -58,6 +58,7 @@ struct Setup {
   std::string json = "{}";
   Pairs parameters = {{"rate", "16000"}};  // of every session and call; values as JSON
   int64_t call_timeout_ns = channel::kNoDeadline;
+  int socket_bytes = 0;  // that the host's end holds; 0: as many as the kernel allows
 };
 
 class LoaderEnd : private channel::RecordSink {
@@ -68,6 +69,8 @@ class LoaderEnd : private channel::RecordSink {
 
   // INIT, and waits for its completion.
   Answer start();
+  // INIT only.
+  void begin();
   // Of what is opened from here on.
   void set_parameters(Pairs parameters) { setup_.parameters = std::move(parameters); }
   uint64_t create(uint64_t handle, uint32_t records = 256, uint64_t bytes = 64 * 1024,

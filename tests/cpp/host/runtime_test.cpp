@@ -11,6 +11,7 @@
 #include <set>
 
 #include "channel/credit.h"
+#include "host/outcome.h"
 #include "loader_end.h"
 #include "script_engine.h"
 
@@ -773,6 +774,48 @@ TEST(HostRuntime, FiniWaitsForTheHealthCheck) {
   EXPECT_EQ(loader.stop(), 0);
   EXPECT_EQ(engine.count("health"), 2);
   EXPECT_EQ(engine.calls().back().first, "fini");
+}
+
+// What does not fit the socket at the end still leaves: a loader that is slow for a moment hears
+// why init failed, behind all that it logged.
+TEST(HostRuntime, TheLastWordsLeaveBeforeItEnds) {
+  constexpr int kLines = 12;
+  ScriptEngine engine;
+  std::latch failing(1);
+  engine.on_init = [&] {
+    for (int i = 0; i < kLines; ++i)
+      engine.runtime->log(0, LOADER_LOG_INFO, std::string(64 * 1024, 'x'));
+    failing.count_down();
+    return 7;
+  };
+  LoaderEnd loader(engine, {.socket_bytes = 64 * 1024});
+  loader.begin();
+  failing.wait();
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(loader.wait_for(0, Operation::kInit).status, 7);
+  EXPECT_EQ(loader.join(), 1);
+  int lines = 0;
+  while (loader.poll([](const Answer& a) { return a.type == RecordType::kLog; }, 0)) ++lines;
+  EXPECT_EQ(lines, kLines);
+}
+
+// A text that is cut, by the room for it or by us, loses half a character at most.
+TEST(HostRuntime, ATextThatIsCutStaysText) {
+  ScriptEngine engine;
+  LoaderEnd loader(engine, {});
+  loader.start();
+  std::string text = "xy";
+  const auto whole = [&](size_t bytes) { return text.substr(0, 2 + (bytes - 2) / 3 * 3); };
+  while (text.size() < 70'000) text += "\u9519";
+  engine.runtime->log(0, LOADER_LOG_ERROR, text);
+  const Answer line =
+      loader.wait([](const Answer& a) { return a.type == RecordType::kLog; }, "a log line");
+  EXPECT_TRUE(line.text == whole(64 * 1024)) << line.text.substr(0, 10);
+  ErrorRoom room;
+  std::snprintf(room.error().message, room.error().capacity, "%s", text.c_str());
+  room.error().size = room.error().capacity;
+  EXPECT_EQ(room.outcome(7).message, whole(2047));
+  EXPECT_EQ(clean_text("\xff tail"), "? tail");
 }
 
 // When the loader is gone, sessions are destroyed with that reason and fini is called.

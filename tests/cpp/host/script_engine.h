@@ -30,6 +30,7 @@ inline loader_status_t emit_bytes(HostRuntime& runtime, loader_handle_t handle,
 class ScriptEngine : public Engine {
  public:
   HostRuntime* runtime = nullptr;
+  std::function<loader_status_t()> on_init;
   std::function<loader_status_t(loader_handle_t, loader_frame_t&)> on_exec;
   std::function<loader_status_t(void**, loader_handle_t, loader_error_t&)> on_create;
   std::function<loader_status_t(void*, loader_handle_t, loader_frame_t&)> on_write;
@@ -64,7 +65,8 @@ class ScriptEngine : public Engine {
   loader_status_t init(HostRuntime& host, const loader_config_t&,
                        loader_error_t&) noexcept override {
     runtime = &host;
-    return note("init"), LOADER_OK;
+    note("init");
+    return on_init ? on_init() : LOADER_OK;
   }
   loader_status_t warm_up(loader_error_t&) noexcept override { return note("warm_up"), LOADER_OK; }
   loader_status_t update(const loader_config_t&, loader_error_t&) noexcept override {
