@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
     import uvicorn
     from starlette.types import ASGIApp
+
+
+logger = logging.getLogger(__name__)
+
+
+class OursHandler(logging.Handler):
+    """Makes uvicorn's records ours: else they go to standard error at once, whoever reads it and in whatever form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One record."""
+        logger.handle(record)
 
 
 def _socket_protocol(**arguments: Any) -> asyncio.Protocol:
@@ -71,7 +83,7 @@ class HttpServer:
         config = uvicorn.Config(
             self._make(),
             log_config=None,
-            log_level="warning",
+            log_level="error",  # what is wrong with a request is its client's to know
             access_log=False,
             lifespan="off",
             http=HttpProtocol,
@@ -82,6 +94,8 @@ class HttpServer:
         )
         config.load()
         config.ssl = self._tls
+        log = logging.getLogger("uvicorn")
+        log.handlers[:], log.propagate = [OursHandler()], False
         started = asyncio.Event()
 
         class Server(uvicorn.Server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from threading import Thread
 
 import psutil
@@ -11,7 +12,7 @@ import pytest
 from running import Running, until
 from web_client import TIMEOUT_S, Web, b64, summary_of
 from websockets.asyncio.client import connect as async_connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from loader.v1 import admin_pb2
 
@@ -201,6 +202,21 @@ def test_a_result_that_was_not_expected_ends_the_session(web: Web) -> None:
         talk.write("x", parameter={"p": {"other": {"data_type": "text"}}})
         *_, last = talk.rest()
         assert (last["header"]["code"], last["header"]["message"]) == (10106, "wrapper output data is nil ")
+
+
+def test_what_is_wrong_with_a_client_is_a_line_of_our_log_at_most(service: Running, web: Web) -> None:
+    """In its form, and by its queue: what others write to standard error at once would wait for who reads it."""
+    host, _, port = web.address.rpartition(":")
+    with socket.create_connection((host, int(port)), TIMEOUT_S) as client:
+        client.sendall(b"no request\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 400")
+    with web.open("actor") as talk:
+        talk.connection.socket.sendall(b"\x81\x81" + bytes(4) + b"\xff")
+        with pytest.raises(ConnectionClosedError, match="1007"):
+            talk.hear()
+    until(lambda: service.log_lines("Invalid UTF-8 sequence received from client."), "it is told")
+    strange = [line for line in service.log_text().splitlines() if not line.startswith("{")]
+    assert strange == []
 
 
 def test_a_frame_over_the_limit_ends_the_session(web: Web) -> None:

@@ -48,6 +48,14 @@ async def answer_little(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"x"})
 
 
+async def wait_silently(scope: Any, receive: Any, send: Any) -> None:
+    """A session that has nothing to say."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
 @pytest.mark.parametrize(
     ("app", "said"),
     [
@@ -56,6 +64,8 @@ async def answer_little(scope: Any, receive: Any, send: Any) -> None:
         (answer_much, [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2]),
         (answer_little, [b"GET / HTTP/1.1\r\n"]),
         (answer_little, [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /"]),
+        (wait_silently, [HANDSHAKE.replace(b"GET", b"POST")]),
+        (wait_silently, [HANDSHAKE.replace(b"Host: x", b"Host: x\r\nContent-Length: 1") + b"x"]),
     ],
     ids=[
         "reads nothing of its session",
@@ -63,6 +73,8 @@ async def answer_little(scope: Any, receive: Any, send: Any) -> None:
         "reads nothing of its two answers",
         "says half of what it wants",
         "and that behind a whole request",
+        "asks for a WebSocket by POST",
+        "asks for one with a body",
     ],
 )
 def test_a_client_that_does_nothing_is_let_go(
@@ -99,14 +111,6 @@ def test_a_client_that_does_nothing_is_let_go(
 
     with socket.socket() as client:
         asyncio.run(serve(client))
-
-
-async def wait_silently(scope: Any, receive: Any, send: Any) -> None:
-    """A session that has nothing to say."""
-    await receive()
-    await send({"type": "websocket.accept"})
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
 
 
 def test_pongs_are_not_kept_for_a_client_that_does_not_read_them() -> None:
