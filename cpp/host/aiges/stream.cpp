@@ -19,9 +19,14 @@ using Clock = std::chrono::steady_clock;
 constexpr milliseconds kFirstPause{1};
 constexpr milliseconds kPause{50};
 constexpr milliseconds kGiveUp{100 * 50};
-// What the library may have delivered before the last input, and how long one of its threads may
-// wait for a client that does not read.
-constexpr size_t kMostHeld = 1024;
+// What the library may have delivered before the last input where none is wanted, each result with
+// so much beside its data.
+constexpr uint64_t kMostHeldBytes = 32u << 20;
+constexpr uint64_t kResultBytes = 4096;
+constexpr const char* kHeldTooMuch =
+    "more than 32 MiB of results before the last input, and config.aiges.real_time_result is "
+    "false, which keeps them until then: set it to true";
+// How long one of its threads may wait for a client that does not read.
 constexpr std::chrono::seconds kMostWait{15};
 constexpr std::chrono::hours kOwnWait{24 * 365};
 
@@ -264,9 +269,10 @@ void Stream::take(std::unique_ptr<ResultFrame> result) {
   const bool is_last = result->is_final();
   const bool is_held = !instance().settings().reads_while_writing && !is_input_over_;
   if (is_held) {
+    held_bytes_ += result->size_bytes() + kResultBytes;
+    if (held_bytes_ > kMostHeldBytes) return set_final(thrown(kCallbackFailed, kHeldTooMuch));
     result->own();
     held_.push_back(std::move(result));
-    if (held_.size() > kMostHeld) send_held();
   } else {
     send(std::move(result));
   }

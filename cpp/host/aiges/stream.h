@@ -76,6 +76,7 @@ class Stream final : public Listener {
   loader_handle_t waiting_call_ = 0;  // PENDING, until final
   // Results before the last input, where the configuration wants none before it.
   std::vector<std::unique_ptr<ResultFrame>> held_;
+  uint64_t held_bytes_ = 0;
 };
 
 }  // namespace loader::host::aiges

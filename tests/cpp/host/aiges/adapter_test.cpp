@@ -472,6 +472,24 @@ TEST(AigesCallback, ResultsAreHeldUntilTheLastInput) {
   served.close();
 }
 
+// By what they take, however few they are; that it was too much, and what to do, is said.
+TEST(AigesCallback, WhatIsHeldIsBounded) {
+  Served served(R"({"aiges": {"async_mode": true, "real_time_result": false}})");
+  served.open("inside");
+  const std::string large(4 << 20, '.');
+  for (int i = 0; i < 7; ++i) {
+    served.send(large, LOADER_STATUS_CONTINUE);
+    ASSERT_EQ(served.written().status, LOADER_OK);
+  }
+  EXPECT_FALSE(served.has_result());
+  served.send(large, LOADER_STATUS_CONTINUE);
+  const Answer failure = served.loader.wait_failure(served.handle);
+  EXPECT_EQ(failure.status, 10910);
+  EXPECT_NE(failure.text.find("32 MiB of results before the last input"), std::string::npos);
+  EXPECT_NE(failure.text.find(";code=-1"), std::string::npos);
+  served.close();
+}
+
 // A client that does not read: what it does not take waits, the library's thread goes on, and
 // everything arrives in order before the call ends.
 class AigesSlowClient : public testing::TestWithParam<uint32_t> {};
