@@ -359,12 +359,18 @@ void InstanceControl::open_for_work() {
       shard.set_facts(self->shared_->engine->id, facts);
       shard.core().add_port(self->shared_->id, self->shared_->engine->id, *link);
       if (self->ports_left_.fetch_sub(1) != 1) return;
-      self->shared_->state = InstanceState::kReady;
-      self->set_serving(true);
-      self->shared_->engine->pool->add_instance(self->shared_->id);
-      self->push("instance_ready", {});
+      self->plane_.shards[0]->post([self] { self->take_work(); });
     });
   }
+}
+
+// Unless it was told fini meanwhile.
+void InstanceControl::take_work() {
+  if (shared_->is_ending || stopping_ == Stopping::kFini) return;
+  if (stopping_ == Stopping::kNo) shared_->state = InstanceState::kReady;
+  set_serving(true);
+  shared_->engine->pool->add_instance(shared_->id);
+  push("instance_ready", {});
   ping_timer_.on_fire([this] { ping(); });
   next_ping_ns_ = loop().now_ns();
   ping();
@@ -620,7 +626,7 @@ void InstanceControl::end_on_shard(ShardContext& shard, const Ending& ending) {
   shard.core().on_host_died(shared_->id, cause);
   shard.drop_link(shared_->id);
   if (shards_left_.fetch_sub(1) != 1) return;
-  // Once more, behind an open_for_work() that another shard was in the middle of.
+  // Once more, behind a take_work() that the first shard was in the middle of.
   shared_->state = InstanceState::kDead;
   shared_->engine->pool->retire_instance(shared_->id);
   set_serving(false);

@@ -86,6 +86,7 @@ class InstanceControl : public std::enable_shared_from_this<InstanceControl>, pr
   void on_pong(uint64_t nonce);
 
   void open_for_work();
+  void take_work();
   void set_serving(bool is_serving);
   void ping();
   bool is_unanswered(int64_t now_ns);

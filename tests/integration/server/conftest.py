@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 import sys
@@ -55,12 +56,16 @@ class Plane:
         self.wait_for("instance_ready", instance=instance)
         return instance
 
-    def begin_host(self) -> int:
+    def begin_host(self, *, is_held: bool = False) -> int:
+        """Not waited for. One that is held does nothing before SIGCONT."""
+        hold = ["sh", "-c", 'kill -STOP $$; exec "$@"', "sh"] if is_held else []
         seed = self.core.prepare_instance(self.engine, len(self.processes))
         process = subprocess.Popen(
-            [str(HOST), *seed["arguments"]], pass_fds=seed["fds"], start_new_session=True
+            [*hold, str(HOST), *seed["arguments"]], pass_fds=seed["fds"], start_new_session=True
         )
         self.processes.append(process)
+        if is_held:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self.core.attach_instance(seed["instance"], process.pid)
         return int(seed["instance"])
 
@@ -95,12 +100,18 @@ class Plane:
     # ---- calls
 
     def exec(self, request: loader_pb2.ExecRequest, **kwargs: Any) -> loader_pb2.ExecResponse:
-        call = self.channel.unary_unary(
+        return self._unary()(request, timeout=kwargs.pop("timeout", WAIT_S), **kwargs)
+
+    def begin_exec(self, request: loader_pb2.ExecRequest) -> grpc.Future:
+        """Waits for its answer as long as the data plane does."""
+        return self._unary().future(request, timeout=120.0)
+
+    def _unary(self) -> Any:
+        return self.channel.unary_unary(
             "/loader.v1.LoaderService/Exec",
             loader_pb2.ExecRequest.SerializeToString,
             loader_pb2.ExecResponse.FromString,
         )
-        return call(request, timeout=kwargs.pop("timeout", WAIT_S), **kwargs)
 
     def session(self, requests: Any, **kwargs: Any) -> Any:
         call = self.channel.stream_stream(

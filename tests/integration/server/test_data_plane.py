@@ -223,6 +223,20 @@ def test_a_stopped_instance_runs_fini_and_ends_by_itself(plane: Any) -> None:
     assert plane.processes[0].wait(WAIT_S) == 0
 
 
+def test_an_instance_that_is_stopped_while_it_starts_gets_no_work(plane: Any) -> None:
+    """What waits for a slot goes on waiting: the instance's init ends behind its fini."""
+    plane.route_echo(admission_wait_ms=60_000, destroy_timeout_ms=60_000)
+    stopped = plane.begin_host(is_held=True)
+    waiting = plane.begin_exec(exec_request(b"x"))
+    plane.core.stop_instance(stopped, 20.0, "drain")
+    plane.core.statistics()  # the shards have heard of it
+    plane.processes[0].send_signal(signal.SIGCONT)
+    plane.wait_for("instance_stopped", instance=stopped)
+    assert not [event for event in plane.events if event["kind"] == "instance_ready"]
+    plane.start_host()
+    assert waiting.result(WAIT_S).frames
+
+
 def test_a_slow_reader_is_bounded_and_hurts_nobody(plane: Any) -> None:
     """A client that reads nothing stops its own engine session; another one is served meanwhile."""
     plane.add_echo()
