@@ -55,7 +55,7 @@ class FileCenter:
         # abspath, as names are joined by text: an include of ../conf/service.yaml is found where it is. Not resolve():
         # a ConfigMap's links are to be followed anew at each look.
         self._path = Path(os.path.abspath(url.removeprefix("file:")))  # noqa: PTH100
-        self._is_directory = self._path.is_dir()
+        self._is_directory = os.path.isdir(self._path)  # noqa: PTH112 - false, too, where it cannot be looked at
         self._folder = self._path if self._is_directory else self._path.parent
         self._root = ROOT if self._is_directory else self._path.name
         self._state = self._folder / ".loader" / ("" if self._is_directory else self._root)
@@ -175,6 +175,8 @@ class FileCenter:
 
     def _all(self) -> list[Document]:
         """Every document of the directory. Hidden folders are skipped: a ConfigMap keeps its past in them."""
+        with contextlib.suppress(FileNotFoundError):
+            os.listdir(self._folder)  # may it be? rglob passes over what it may not look into
         out = []
         for path in sorted(self._folder.rglob("*")):
             name = path.relative_to(self._folder).as_posix()
@@ -291,7 +293,13 @@ class FileCenter:
     def _notes(self, kind: str) -> list[str]:
         folder = self._state / kind
         out = []
-        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        try:
+            paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise BadConfigError(f"{folder}: cannot be read: {error.strerror}: check its mode") from None
+        for path in paths:
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 out.append(path.read_text())
         return out

@@ -54,7 +54,9 @@ def call(
     ] = False,
     chunk_ms: Annotated[int, typer.Option(min=1, help="Audio in one frame.")] = 100,
     version: Annotated[str, typer.Option(help="Version of the engine.")] = "",
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds for the whole call; 0: none.")] = 0,
+    timeout: Annotated[
+        float, typer.Option(min=0, max=365 * 86_400, help="Seconds for the whole call; 0: none.")
+    ] = 0,
     address: Address = DEFAULT_ADDRESS,
     ca: Authority = None,
     certificate: ClientCertificate = None,

@@ -42,6 +42,9 @@ def check(
     except LoaderError as error:
         typer.echo(str(error), err=True)
         is_good = False
+    except OSError as error:
+        typer.echo(f"{error.filename}: cannot be read: {error.strerror}: check its mode", err=True)
+        is_good = False
     raise typer.Exit(0 if is_good else 3)
 
 

@@ -14,7 +14,13 @@ def pem_file(text: str) -> Any:
     return typer.Option(metavar="FILE", exists=True, dir_okay=False, readable=True, help=text)
 
 
-Address = Annotated[str, typer.Option(metavar="HOST:PORT", help="gRPC address.")]
+def _given(address: str) -> str:
+    if not address:  # of a variable that is not set
+        raise typer.BadParameter("is empty: write HOST:PORT")
+    return address
+
+
+Address = Annotated[str, typer.Option(metavar="HOST:PORT", help="gRPC address.", callback=_given)]
 Authority = Annotated[Path | None, pem_file("PEM file of the authority, for TLS.")]
 ClientCertificate = Annotated[Path | None, pem_file("PEM file of one's own certificate, for mutual TLS.")]
 ClientKey = Annotated[Path | None, pem_file("PEM file of its private key.")]

@@ -25,20 +25,25 @@ def init(
 ) -> None:
     """Write a new project: a folder NAME with a wrapper, a configuration that serves it, and a README.
 
-    Exit codes: 0 written; 2 the command line is wrong; 3 the folder exists.
+    Exit codes: 0 written; 2 the command line is wrong; 3 the folder exists, or cannot be
+    written.
     """
     if template not in KNOWN:
         raise typer.BadParameter(f"--template {template}: known are {', '.join(KNOWN)}")
     if not name.isidentifier():
         raise typer.BadParameter(f"{name}: letters, digits and _ only, and no digit first")
     folder = path / name
-    if folder.exists():
-        typer.echo(f"{folder} exists: give another name, or remove it", err=True)
-        raise typer.Exit(EXISTS)
-    for target, data in files_of(template, name):
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        (folder / target).write_bytes(data)
-        typer.echo(str(folder / target))
+    try:
+        if folder.exists():
+            typer.echo(f"{folder} exists: give another name, or remove it", err=True)
+            raise typer.Exit(EXISTS)
+        for target, data in files_of(template, name):
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            (folder / target).write_bytes(data)
+            typer.echo(str(folder / target))
+    except OSError as error:
+        typer.echo(f"{error.filename}: cannot be written: {error.strerror}: give another --path", err=True)
+        raise typer.Exit(EXISTS) from None
 
 
 def files_of(template: str, name: str) -> Iterator[tuple[Path, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -89,5 +90,17 @@ def check_addresses(grpc: str, http: str, names: tuple[str, str] = ("--grpc", "-
 
 
 def run() -> None:
-    """The entry point of the command `loader`."""
-    app()
+    """The entry point of the command `loader`. What no command has an answer of its own for is told in one line."""
+    for word in sys.argv[1:]:
+        try:
+            word.encode()
+        except UnicodeEncodeError:  # a shell passes any bytes
+            typer.echo(f"{word!a}: is not UTF-8 text: correct it, or rename the file", err=True)
+            sys.exit(2)
+    try:
+        app()
+    except OSError as error:
+        typer.echo(
+            f"{error.filename or 'loader'}: {error.strerror or error}: check the path and its mode", err=True
+        )
+        sys.exit(1)

@@ -44,7 +44,7 @@ def read_bootstrap(location: str, environment: Mapping[str, str] | None = None) 
         _check_url(location)
         return Bootstrap(location, _folder_of(location), Document(location), ConsulAccess(token))
     path = Path(location)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - false, too, where it cannot be looked at
         return Bootstrap(f"file:{path.absolute()}", path.absolute(), Document(location))
     document = parse_document(_text_of(path), location, environment)
     folder = path.absolute().parent
@@ -115,7 +115,7 @@ def _folder_of(url: str) -> Path:
     if not url.startswith(("file:", "aiges:")):
         return Path.cwd()
     path = Path(url.partition(":")[2]).absolute()
-    return path if path.is_dir() else path.parent
+    return path if os.path.isdir(path) else path.parent  # noqa: PTH112 - as above
 
 
 def _text_of(path: Path) -> str:

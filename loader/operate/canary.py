@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from loader.config.schema import YEAR_S
 from loader.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ def parse_steps(text: str) -> tuple[float, ...]:
         steps = tuple(float(part) for part in text.split(","))
     except ValueError:
         steps = ()
-    is_rising = all(a < b for a, b in itertools.pairwise(steps))
-    if not steps or not is_rising or steps[0] <= 0 or steps[-1] > 100:
+    is_rising = all(a < b for a, b in itertools.pairwise((0.0, *steps)))  # NaN is on neither side
+    if not steps or not is_rising or steps[-1] > 100:
         raise InvalidArgumentError(f"--steps {text}: write rising percents over 0 up to 100, as in 5,25,100")
     return steps
 
@@ -166,4 +167,7 @@ def parse_seconds(text: str, option: str) -> float:
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(ms|s|m|h)?", text.strip())
     if match is None:
         raise InvalidArgumentError(f"{option} {text}: write a time such as 60s, 500ms or 5m")
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, None: 1.0}[match[2]]
+    seconds = float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, None: 1.0}[match[2]]
+    if seconds > YEAR_S:
+        raise InvalidArgumentError(f"{option} {text}: is more than a year: write less")
+    return seconds

@@ -134,6 +134,7 @@ def node_error(node: Node, error: Any) -> NodeError:
     name = node.address if node.name == node.address else f"{node.name} ({node.address})"
     cure = {
         grpc.StatusCode.UNAVAILABLE: ": is it running there? does it want --ca, --certificate, --key?",
+        grpc.StatusCode.DEADLINE_EXCEEDED: ": it has not answered in time: is it a loader, and does it want --ca?",
         grpc.StatusCode.PERMISSION_DENIED: ": ask on its own machine, or at its admin_listen",
     }.get(code, "")
     return NodeError(f"{name}: {code.name}: {error.details()}{cure}")

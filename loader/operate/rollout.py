@@ -314,13 +314,18 @@ class RolloutDriver:
         self._tell(Progress(Phase.ROLLING_BACK, at, why))
         try:
             self._held = await self._put(f"rollout: back: {why}"[:500], self._as_before)
-            outcome = await self._acknowledged(self._held)
         except LoaderError as error:
             raise GivenUpError(
                 f"{why}; and the weights could not be set back: {error.message}: `loader ctl rollback` sets them"
             ) from None
+        try:
+            outcome = await self._acknowledged(self._held)
+        except LoaderError as error:
+            outcome = error.message
         if outcome:
-            raise GivenUpError(f"{why}; and not all loaders have the weights of before: {outcome}")
+            raise GivenUpError(
+                f"{why}; and the weights of before are put, but not all loaders have them: {outcome}"
+            )
         return self._told(Progress(Phase.ROLLED_BACK, at, why))
 
     def _as_before(self, read: Read) -> list[Document]:

@@ -19,6 +19,8 @@ COLUMNS = (
     "instances", "attributes",
 )  # fmt: skip
 
+MOST_NUMBER = (1 << 32) - 1
+
 Engine = Annotated[str, typer.Argument(help="Name of the engine.")]
 Limit = Annotated[str, typer.Option("--timeout", help="The longest wait for one loader: 90s, 5m.")]
 
@@ -29,7 +31,10 @@ def load(
         Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="What the engine gets.")
     ],
     number: Annotated[
-        int | None, typer.Option("--id", min=1, help="What sessions name in resource_ids. Else a new one.")
+        int | None,
+        typer.Option(
+            "--id", min=1, max=MOST_NUMBER, help="What sessions name in resource_ids. Else a new one."
+        ),
     ] = None,
     name: Annotated[
         str, typer.Option("--name", help="Its key, which the engine knows it by. Else the file's name.")
