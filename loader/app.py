@@ -33,7 +33,7 @@ from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
 from loader.gateway.front import Front
 from loader.gateway.local import own_client
 from loader.logs import start_logging
-from loader.startup import Stages, aiges_options, core_options, face_settings, file_threads
+from loader.startup import Stages, aiges_options, core_options, face_settings, file_threads, leave
 from loader.web.server import HttpServer, bind
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TASKS_S = 15.0  # for an undo that waits for hosts to end
+LAST_WORD_S = 2.0  # for what the center is still to hear
+KILL_S = 0.1
 
 
 class ExitCode(IntEnum):
@@ -80,6 +83,10 @@ class Settings:
 def serve(settings: Settings) -> int:
     """Serves until told to stop; returns the exit code. On the main thread."""
     start_logging("info", "auto")
+    return leave(_code_of(settings))
+
+
+def _code_of(settings: Settings) -> int:
     try:
         return asyncio.run(_serve(settings))
     except (BadConfigError, CenterUnreachableError) as error:
@@ -92,8 +99,15 @@ def serve(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> int:
     app = App(settings)
+    starting = asyncio.ensure_future(app.start())
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, starting.cancel)
     try:
-        await app.start()
+        await asyncio.wait((starting,))
+        if starting.cancelled():
+            logger.info("stopped before anything was started")
+            return ExitCode.OK
+        starting.result()
         return await app.run()
     finally:
         await app.close()
@@ -122,6 +136,7 @@ class App:
         self._certificates: Certificates | None = None
         self._is_started = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: asyncio.Task[None] | None = None
         self._http: HttpServer | None = None
         self._front = Front(self._face_settings, lambda: own_client(self._core.listen))
         self._announcer: Announcer | None = None
@@ -180,11 +195,10 @@ class App:
             self._revisions,
             self._follower,
             self._drain,
-            self._begin,
         )
         self._make_announcer()
         self._stages.end("data plane")
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._drain.signalled)
         self._supervisor.spawn(first.specs.values())
         from loader.registry.dialable import dialable  # while the hosts start
@@ -199,8 +213,9 @@ class App:
         cached = self._follower.cached
         if cached is not None and cached.name != revision.name:
             with contextlib.suppress(LoaderError):  # it was good once: a wrapper may have gone since
-                return self._restarted(self._read(cached), revision)
-        return self._read(revision)
+                good = await asyncio.to_thread(self._read, cached)
+                return await asyncio.to_thread(self._restarted, good, revision)
+        return await asyncio.to_thread(self._read, revision)
 
     def _restarted(self, good: Prepared, newest: Revision) -> Prepared:
         try:
@@ -277,8 +292,11 @@ class App:
         }
         if self._admin_address:
             line["admin"] = self._admin_address
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+        if (out := sys.__stdout__) is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # nobody reads it, or not any more: the engines serve all the same
+                os.write(out.fileno(), f"{json.dumps(line)}\n".encode())
         logger.info("ready", extra={**line, "stages_s": self._stages.seconds})
 
     def _start_following(self) -> None:
@@ -291,7 +309,7 @@ class App:
         if self._follower.newest is not None and self._follower.newest != serving:
             self._revisions.offer(self._follower.newest)
         self._begin(self._follower.follow(self._revisions.offer, self._center_troubled))
-        self._begin(self._follower.send())
+        self._sending = self._begin(self._follower.send())
         self._begin(self._revisions.run())
         if self._certificates is not None:
             self._begin(self._certificates.watch())
@@ -308,6 +326,10 @@ class App:
         if not url:
             return
         address = advertised(self._config.advertise, self._grpc_address)
+        if "/" in address and not url.startswith("file:"):
+            raise BadConfigError(
+                f"advertise: {address} is a socket file, which {url} cannot name: write `advertise: HOST:PORT`"
+            )
         if is_loopback(address):
             cure = "write `advertise: HOST:PORT`, or another `grpc`"
             logger.warning("announced to this machine only", extra={"address": address, "cure": cure})
@@ -315,10 +337,11 @@ class App:
         made = Announcement(self._core, self._supervisor, lambda: self._config, self._node, address)
         self._announcer = self._drain.announcer = Announcer(registry, made.entry)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -379,30 +402,39 @@ class App:
 
     async def close(self) -> None:
         """Ends everything that was started, in any state of the start."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=TASKS_S)
+        forcing = asyncio.create_task(self._kill_when_forced()) if self._is_started else None
+        await self._end_tasks()
         await self._front.close()
-        if self._is_started:
+        if forcing is not None:
             await self._close_data_plane()
+            forcing.cancel()
         if self._http is not None:
             await self._http.stop()
         if self._announcer is not None:
             await self._announcer.close()
         await self._center.close()
 
+    async def _end_tasks(self) -> None:
+        """A rollout is undone first, and the center hears of it."""
+        if self._is_started:
+            self._revisions.stop()
+        others = self._tasks - {self._sending}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=TASKS_S)
+        if self._sending is not None:
+            await self._follower.send_last(LAST_WORD_S)
+            self._sending.cancel()
+
+    async def _kill_when_forced(self) -> None:
+        await self._drain.forced.wait()
+        while True:  # what begins meanwhile, too
+            self._supervisor.kill()
+            await asyncio.sleep(KILL_S)
+
     async def _close_data_plane(self) -> None:
-        if self._drain.forced.is_set():
-            self._supervisor.kill()
-        stopping = asyncio.create_task(self._supervisor.stop())
-        forced = asyncio.create_task(self._drain.forced.wait())
-        await asyncio.wait((stopping, forced), return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done():
-            self._supervisor.kill()
-            await stopping
-        forced.cancel()
+        await self._supervisor.stop()
         asyncio.get_running_loop().remove_reader(self._core.event_fd())
         self._core.stop()
         logger.info("stopped")

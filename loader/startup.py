@@ -5,7 +5,11 @@ Knows no engines.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +21,10 @@ from loader.gateway.settings import Settings
 
 if TYPE_CHECKING:
     from loader.config import ServiceConfig
+
+
+FILES = "files"  # what the names of their threads begin with
+LEAVE_S = 2.0  # for what is being written
 
 
 class Stages:
@@ -75,10 +83,36 @@ def face_settings(config: ServiceConfig, *, takes_new: bool) -> Settings:
     )
 
 
-def file_threads() -> ThreadPoolExecutor:
+class FileThreads(ThreadPoolExecutor):
+    """Threads whose end nobody waits for without a bound: `leave` is for what hangs in them."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+def file_threads() -> FileThreads:
     """Two threads for files and for looking at other interpreters: both from the start, and never more."""
-    pool = ThreadPoolExecutor(2, "files")
+    pool = FileThreads(2, FILES)
     together = Barrier(2)
     for _ in range(2):
         pool.submit(together.wait)
     return pool
+
+
+def leave(code: int) -> int:
+    """The exit code. Where a thread for files hangs in a file system, a driver or another interpreter, the process ends
+    here: it could not end otherwise."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # the loop is gone that took them
+        signal.signal(number, signal.SIG_IGN)
+    end_s = time.monotonic() + LEAVE_S
+    threads = [one for one in threading.enumerate() if one.name.startswith(FILES)]
+    for one in threads:
+        one.join(max(0.0, end_s - time.monotonic()))
+    if any(one.is_alive() for one in threads):
+        for children in Path("/proc/self/task").glob("*/children"):
+            for pid in children.read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        logging.shutdown()
+        os._exit(code)
+    return code

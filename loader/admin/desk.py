@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import InternalError, LoaderError, QueueFullError
+from loader.errors import InternalError, InvalidArgumentError, LoaderError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -30,7 +30,7 @@ class Desk:
         core: Server,
         drained: Callable[[], None],
         of_instance: Callable[[Mapping[str, Any]], None],
-        begin: Callable[[Coroutine[Any, Any, None]], None],
+        begin: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._core = core
         self._drained = drained
@@ -99,7 +99,11 @@ class Desk:
             self._core.answer_admin(call, payload, None)
 
     def _refuse(self, call: int, method: str, error: Exception) -> None:
+        from google.protobuf.message import DecodeError  # the start does not wait for it
+
         told = error
+        if isinstance(told, DecodeError):
+            told = InvalidArgumentError(f"{method}: the request is not one: {error}")
         if not isinstance(told, LoaderError):
             logger.error("admin call failed", extra={"method": method}, exc_info=error)
             told = InternalError(f"{method}: {error!r}: please report this")

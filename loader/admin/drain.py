@@ -10,6 +10,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from loader.errors import DrainingError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,6 +37,8 @@ class Drain:
         self._tell = tell
         self._asked_s: float | None = None
         self._was_signalled = False
+        self._is_ready = False  # the engines are
+        self._is_refusing = False  # somebody wants it so
         self._drained = asyncio.Event()
 
     def signalled(self) -> None:
@@ -55,24 +59,34 @@ class Drain:
         self._drained.set()
 
     def begin_serving(self) -> None:
-        self.is_serving = True
-        self._core.set_serving("", True)
+        """The engines are ready. Where a drain was asked for already, `undo` begins to serve."""
+        self._is_ready = True
+        self._serve()
 
     def undo(self) -> None:
-        """Takes new work again."""
+        """Takes new work again. Raises: DrainingError where the loader ends."""
+        if self.asked.is_set():
+            raise DrainingError("the loader ends: nothing takes that back: start it again")
+        self._is_refusing = False
         self._core.undrain()
-        self.begin_serving()
+        self._serve()
         self._tell("ended: new work is taken")
         if self.announcer is not None:
             self.announcer.resume()
 
     async def refuse_new_work(self, timeout_s: float | None, *, stay: bool) -> None:
-        """Withdraws, turns readiness red and drains; with `stay` connections are taken and kept, for Undrain."""
+        """Withdraws, turns readiness red and drains; with `stay` connections are taken and kept, for Undrain.
+
+        What has been taken back meanwhile, or is to end the loader, is not done here any more.
+        """
+        self._is_refusing = True
         limit_s = self._limit_s(timeout_s)
         logger.info("draining", extra={"timeout_s": limit_s})
         self._tell(f"ends within {limit_s} s")
         if self.announcer is not None:
             await self.announcer.withdraw()
+        if stay and (self.asked.is_set() or not self._is_refusing):
+            return
         self.is_serving = False
         self._drained.clear()
         self._core.set_serving("", False)
@@ -99,6 +113,11 @@ class Drain:
         elif not self._drained.is_set():
             logger.error("drain did not end: closing", extra={"open": len(self._core.sessions(""))})
         self._core.close_now()
+
+    def _serve(self) -> None:
+        if self._is_ready and not self._is_refusing:
+            self.is_serving = True
+            self._core.set_serving("", True)
 
     def _limit_s(self, timeout_s: float | None) -> float:
         return self._configured_s() if timeout_s is None else timeout_s

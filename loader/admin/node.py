@@ -5,12 +5,12 @@ Reads what others hold; decides nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loader.admin.http import Readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Mapping
 
     from loader._core import Server
     from loader.admin.drain import Drain
@@ -30,7 +30,6 @@ class LocalNode:
         revisions: Revisions,
         follower: Follower,
         drain: Drain,
-        begin: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._node = node
         self._core = core
@@ -38,7 +37,6 @@ class LocalNode:
         self._revisions = revisions
         self._follower = follower
         self._drain = drain
-        self._begin = begin
 
     @property
     def node(self) -> str:
@@ -91,15 +89,14 @@ class LocalNode:
 
         return exposition(self._core, self._supervisor, self)
 
-    def drain(self, timeout_s: float | None, *, stay: bool) -> int:
-        """Takes no new work from now on, and ends then unless it shall stay; the sessions still open."""
-        open_sessions = len(self._core.sessions(""))
+    async def drain(self, timeout_s: float | None, *, stay: bool) -> int:
+        """Takes no new work when this returns, or ends as soon as it may; the sessions still open."""
         if stay:
-            self._begin(self._drain.refuse_new_work(timeout_s, stay=True))
+            await self._drain.refuse_new_work(timeout_s, stay=True)
         else:
             self._drain.ask(timeout_s)
-        return open_sessions
+        return len(self._core.sessions(""))
 
     def undrain(self) -> None:
-        """Takes new work again."""
+        """Takes new work again. Raises: DrainingError where the loader ends."""
         self._drain.undo()

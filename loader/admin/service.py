@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loader.admin.metrics import flat_statistics
+from loader.config.schema import YEAR_S
 from loader.errors import InvalidArgumentError, UnknownSessionError, UnsupportedError
 from loader.v1 import admin_pb2, loader_pb2
 
@@ -39,8 +40,8 @@ class Node(Protocol):
     def is_draining(self) -> bool:
         """It takes no new work."""
 
-    def drain(self, timeout_s: float | None, *, stay: bool) -> int:
-        """Starts a drain; the sessions still open."""
+    async def drain(self, timeout_s: float | None, *, stay: bool) -> int:
+        """Takes no new work, or ends; the sessions still open."""
 
     def undrain(self) -> None:
         """Takes new work again."""
@@ -57,13 +58,13 @@ class AdminService:
             "ListEngines": self._list_engines,
             "ListSessions": self._list_sessions,
             "GetStatistics": self._get_statistics,
-            "Drain": self._start_drain,
             "Undrain": self._end_drain,
             "KillSession": self._kill_session,
             "ListRollouts": self._list_rollouts,
             "ListResources": self._list_resources,
         }
         self._waiting: dict[str, Callable[[bytes, float], Awaitable[Any]]] = {
+            "Drain": self._start_drain,
             "LoadResource": self._load_resource,
             "UnloadResource": self._unload_resource,
         }
@@ -149,12 +150,12 @@ class AdminService:
     def _get_statistics(self, _: bytes) -> admin_pb2.GetStatisticsResponse:
         return admin_pb2.GetStatisticsResponse(values=flat_statistics(self._core.statistics()))
 
-    def _start_drain(self, request: bytes) -> admin_pb2.DrainResponse:
+    async def _start_drain(self, request: bytes, _: float) -> admin_pb2.DrainResponse:
         asked = admin_pb2.DrainRequest.FromString(request)
-        if asked.timeout_s < 0:
-            raise InvalidArgumentError(f"timeout_s is {asked.timeout_s}: give 0 or more seconds")
+        if not 0 <= asked.timeout_s <= YEAR_S:  # NaN is neither
+            raise InvalidArgumentError(f"timeout_s is {asked.timeout_s}: give 0 to {YEAR_S} seconds")
         timeout_s = asked.timeout_s if asked.HasField("timeout_s") else None
-        return admin_pb2.DrainResponse(open_sessions=self._node.drain(timeout_s, stay=asked.stay))
+        return admin_pb2.DrainResponse(open_sessions=await self._node.drain(timeout_s, stay=asked.stay))
 
     def _end_drain(self, _: bytes) -> admin_pb2.UndrainResponse:
         self._node.undrain()

@@ -5,6 +5,7 @@ Whole or not there: its name is the digest of what it holds. Knows no center.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -56,4 +57,5 @@ class RevisionCache:
             beside.replace(self.path)
         except OSError as error:
             logger.warning("the cache cannot be written", extra={"file": str(self.path), "error": str(error)})
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where not even its folder can be
+                beside.unlink()

@@ -43,6 +43,8 @@ class Follower:
         self._to_record: Revision | None = None
         self._to_save: Revision | None = None
         self._something_to_send = asyncio.Event()
+        self._all_sent = asyncio.Event()
+        self._all_sent.set()
 
     async def first(self) -> Revision:
         """What to begin with: the center's revision, or the last good one where the center has none to give.
@@ -126,6 +128,13 @@ class Follower:
             wait_s = min(2 * wait_s, RETRY_MAX_S)
             self._something_to_send.set()
 
+    async def send_last(self, limit_s: float) -> None:
+        """Waits for a moment until send() has sent what there is, where the center can be reached."""
+        if self.is_reachable:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await self._all_sent.wait()
+
     async def _is_sent(self) -> bool:
         """Sends; False: it has to wait."""
         try:
@@ -154,9 +163,12 @@ class Follower:
             await self.center.record(revision, self._node())
             if self._to_record is revision:
                 self._to_record = None
+        if self._to_send is None:
+            self._all_sent.set()
 
     def _send(self, acknowledgement: Acknowledgement) -> None:
         self._to_send = acknowledgement
+        self._all_sent.clear()
         self._something_to_send.set()
 
     def _is_back(self) -> None:

@@ -122,7 +122,6 @@ class Resources:
         spreading = self._begin(self._spread(engine, entry))
         await asyncio.wait({spreading}, timeout=limit_s)
         if spreading.done() and spreading.result() is None:
-            entry.state = State.LOADED
             self._say(engine, f"{label} loaded, {len(data)} bytes")
             return entry.resource.number
         entry.state = State.UNLOADING
@@ -253,6 +252,8 @@ class Resources:
             for refused in await asyncio.gather(*(self._give(one, entry.resource) for one in todo)):
                 if refused is not None:
                     return refused
+        if entry.state is State.LOADING:  # at once: who is fed from now on is given it there
+            entry.state = State.LOADED
         return None
 
     async def _give(self, instance: Instance, resource: Resource) -> Refused | None:

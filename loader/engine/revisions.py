@@ -6,6 +6,7 @@ Knows plans and rollouts; refuses to know where revisions come from and where th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field, replace
@@ -102,13 +103,15 @@ class Revisions:
         self._read = read
         self._tell = tell
         self._newest: Revision | None = None
+        self._applying: Revision | None = None
         self._news = asyncio.Event()
         self._is_stopping = False
 
     def offer(self, revision: Revision) -> None:
         """Takes the newest revision; one that is on its way to serve gives way to it."""
         self._newest = revision
-        self._news.set()
+        if revision != self._applying:  # a center that is back says what is on its way already
+            self._news.set()
 
     def note(self, record: RolloutRecord) -> None:
         """Keeps and tells a record that was made elsewhere: of the start, or of a center without a document."""
@@ -134,6 +137,7 @@ class Revisions:
             revision = self._newest
             if self._is_stopping or revision is None:
                 return
+            self._applying = revision
             applying = asyncio.create_task(self._apply(revision))
             newer = asyncio.create_task(self._news.wait())
             try:
@@ -141,7 +145,10 @@ class Revisions:
             finally:
                 newer.cancel()
                 applying.cancel()  # no effect on one that is done
-                await asyncio.wait((applying,))
+                while not applying.done():  # also where this is cancelled again: what became of it is told
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait((applying,))
+                self._applying = None
 
     async def _apply(self, revision: Revision) -> None:
         record = RolloutRecord(revision.name)
@@ -154,8 +161,8 @@ class Revisions:
         except LoaderError as failure:
             state, error = AckState.ROLLED_BACK, failure.message
         except asyncio.CancelledError:
-            newer = self._newest.name if self._newest and self._newest != revision else ""
-            why = f"superseded by {newer}" if newer else "the loader ends"
+            newest = self._newest or revision
+            why = "the loader ends" if self._is_stopping else f"superseded by {newest.name}"
             state, error = AckState.ROLLED_BACK, why
         except Exception as defect:  # the outermost border: a defect must not end the watching of the center
             logger.exception("rollout failed", extra={"revision": revision.name})

@@ -50,6 +50,7 @@ def test_a_signal_during_a_slow_init_ends_at_once(wrapper: Write, tmp_path: Path
     [
         ("registry: nowhere", "nowhere: is no address of Consul"),
         ("", "cannot be announced: write `advertise"),
+        ("registry: consul://127.0.0.1:1/speech\nadvertise: unix:/a", "write `advertise: HOST:PORT`"),
     ],
 )
 def test_what_cannot_be_announced_is_told_before_it_is_ready(
