@@ -293,9 +293,7 @@ class App:
         if self._admin_address:
             line["admin"] = self._admin_address
         if (out := sys.__stdout__) is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # nobody reads it, or not any more: the engines serve all the same
+            with contextlib.suppress(OSError):  # nobody reads it any more: the engines serve all the same
                 os.write(out.fileno(), f"{json.dumps(line)}\n".encode())
         logger.info("ready", extra={**line, "stages_s": self._stages.seconds})
 
@@ -333,6 +331,7 @@ class App:
         if is_loopback(address):
             cure = "write `advertise: HOST:PORT`, or another `grpc`"
             logger.warning("announced to this machine only", extra={"address": address, "cure": cure})
+        self._follower.address = address
         registry = open_registry(url, self._bootstrap.access, self._cache_folder)
         made = Announcement(self._core, self._supervisor, lambda: self._config, self._node, address)
         self._announcer = self._drain.announcer = Announcer(registry, made.entry)

@@ -93,6 +93,8 @@ INSTANCE_GAUGES = {
 SUPERVISOR_METRICS: dict[str, Metric] = {
     "engine_state": Metric(Kind.GAUGE, ("engine", "version", "state"), "1 for the state an engine is in."),
     "engine_weight": _engine(Kind.GAUGE, "Share of new sessions; 0 while none are routed to it."),
+    "resources": Metric(Kind.GAUGE, ("engine",), "Personal resources of an engine."),
+    "resource_bytes": Metric(Kind.GAUGE, ("engine",), "Their data together."),
     "center_reachable": _whole(Kind.GAUGE, "0 while the config center does not answer."),
     "registry_reachable": _whole(
         Kind.GAUGE, "0 while the registry does not answer; 1 also where there is none."

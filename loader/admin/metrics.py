@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from loader.admin.metric_table import INSTANCE_GAUGES, METRICS, Kind
+from loader.admin.metric_table import INSTANCE_GAUGES, METRICS, SUPERVISOR_METRICS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,6 +65,7 @@ class CoreCollector:
         yield _closed(engines)
         yield from self._instances(statistics["instances"])
         yield from self._states()
+        yield from self._resources()
         yield from self._configuration()
 
     def _instances(self, rows: list[dict[str, Any]]) -> Iterator[Metric]:
@@ -75,6 +76,17 @@ class CoreCollector:
                 label = self._instance_label(row["engine_id"], row["index"])
                 family.add_metric([row["engine"], row["version"], label], row[key])
             yield family
+
+    def _resources(self) -> Iterator[Metric]:
+        sizes: dict[str, list[int]] = {one.spec.name: [] for one in self._supervisor.deployments}
+        for engine, entry, _ in self._supervisor.resources.entries():
+            sizes.setdefault(engine, []).append(len(entry.resource.data))
+        count = GaugeMetricFamily("loader_resources", _help("resources"), labels=["engine"])
+        size = GaugeMetricFamily("loader_resource_bytes", _help("resource_bytes"), labels=["engine"])
+        for engine, each in sizes.items():
+            count.add_metric([engine], len(each))
+            size.add_metric([engine], sum(each))
+        yield from (count, size)
 
     def _configuration(self) -> Iterator[Metric]:
         node = self._node
@@ -170,7 +182,8 @@ def _add(total: dict[str, Any], row: Mapping[str, Any]) -> None:
 
 def _help(name: str) -> str:
     # A counter that the table does not have yet is shown all the same; a test asks for its row.
-    return METRICS[name].text if name in METRICS else name.replace("_", " ").capitalize() + "."
+    known = METRICS.get(name) or SUPERVISOR_METRICS.get(name)
+    return known.text if known else name.replace("_", " ").capitalize() + "."
 
 
 def _is_gauge(name: str) -> bool:

@@ -108,6 +108,10 @@ class ConsulCenter:
         found = [acknowledgement_from(_note(row)) for row in rows]
         return sorted((one for one in found if one), key=lambda one: one.node)
 
+    async def forget(self, node: str) -> None:
+        """As Center.forget."""
+        await self._delete(f"{self._prefix}/acknowledgements/{node}")
+
     async def history(self) -> list[HistoryEntry]:
         """As Center.history."""
         _, rows = await self._read("history/")

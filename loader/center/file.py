@@ -97,6 +97,10 @@ class FileCenter:
         texts = await asyncio.to_thread(self._notes, "acknowledgements")
         return [one for text in texts if (one := acknowledgement_from(text))]
 
+    async def forget(self, node: str) -> None:
+        """As Center.forget. Raises: BadConfigError."""
+        await asyncio.to_thread(self._forget, node)
+
     async def history(self) -> list[HistoryEntry]:
         """As Center.history."""
         texts = await asyncio.to_thread(self._notes, "history")
@@ -303,6 +307,15 @@ class FileCenter:
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 out.append(path.read_text())
         return out
+
+    def _forget(self, node: str) -> None:
+        for path in (self._state / "acknowledgements").glob("*.json"):
+            try:
+                said = acknowledgement_from(path.read_text())
+                if said is not None and said.node == node:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise BadConfigError(f"{path}: cannot be removed: {error.strerror}: check its mode") from None
 
     def _make_state(self) -> None:
         self._state.mkdir(parents=True, exist_ok=True)

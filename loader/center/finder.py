@@ -108,6 +108,9 @@ class FinderCenter:
         """None: what nodes said is in the finder's console."""
         return []
 
+    async def forget(self, node: str) -> None:
+        """Nothing: as acknowledgements()."""
+
     async def history(self) -> list[HistoryEntry]:
         """Never. Raises: BadConfigError."""
         raise BadConfigError(f"{self.url}: keeps no history here: it is in the finder's console")

@@ -69,6 +69,7 @@ class Acknowledgement:
     serving: str = ""  # the revision that serves; empty: none yet
     duration_s: float = 0.0
     time_s: float = 0.0  # seconds since the epoch
+    address: str = ""  # at which the node is announced; empty: nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,9 @@ class Center(Protocol):
 
     async def acknowledgements(self) -> list[Acknowledgement]:
         """What each node said last, by node."""
+
+    async def forget(self, node: str) -> None:
+        """What the node said is gone, until it says something again."""
 
     async def history(self) -> list[HistoryEntry]:
         """Newest first; bounded."""

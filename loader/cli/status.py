@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from loader.cli.operating import Where
     from loader.operate.site import Site
+    from loader.registry import Registry
 
 LOOK_S = 0.5
 COLUMNS = (
@@ -46,8 +47,8 @@ def status(
 
 
 async def _once(place: Where, output: Output) -> int:
-    async with place.site() as site:
-        found = await look(place, site)
+    async with place.site() as site, Announced(site) as announced:
+        found = await look(site, announced)
     if output is Output.TABLE:
         console().print(_table(found))
     else:
@@ -64,7 +65,7 @@ async def _watch(place: Where, output: Output) -> int:
 
     from loader.errors import CenterUnreachableError
 
-    async with place.site() as site:
+    async with place.site() as site, Announced(site) as announced:
         told: Any = None
         live = Live(console=console(), auto_refresh=False) if output is Output.TABLE else None
         if live:
@@ -72,7 +73,7 @@ async def _watch(place: Where, output: Output) -> int:
         try:
             while True:
                 try:
-                    found = await look(place, site)
+                    found = await look(site, announced)
                 except CenterUnreachableError as error:
                     found = {"center": site.center.url, "revision": "", "error": error.message, "nodes": []}
                 if live:
@@ -86,7 +87,7 @@ async def _watch(place: Where, output: Output) -> int:
                 live.stop()
 
 
-async def look(place: Where, site: Site) -> dict[str, Any]:
+async def look(site: Site, announced: Announced) -> dict[str, Any]:
     """The center's revision, what each node said last, and whether it is announced; None: nobody knows."""
     from loader.errors import BadConfigError
 
@@ -95,11 +96,11 @@ async def look(place: Where, site: Site) -> dict[str, Any]:
         revision = (await site.load_some()).name
     except BadConfigError as failure:
         revision, error = "", failure.message
-    announced = await _announced(place, site)
+    names = await announced.names()
     nodes = [
         {
             "node": one.node,
-            "is_announced": None if announced is None else one.node in announced,
+            "is_announced": None if names is None else one.node in names,
             "state": one.state.value,
             "revision": one.revision,
             "serving": one.serving,
@@ -112,14 +113,35 @@ async def look(place: Where, site: Site) -> dict[str, Any]:
     return {"center": site.center.url, "revision": revision, "error": error, "nodes": nodes}
 
 
-async def _announced(place: Where, site: Site) -> set[str] | None:
-    from loader.errors import RegistryUnreachableError
+class Announced:
+    """Who is announced. The registry stays open: a folder shows by its changes only who lives."""
 
-    try:
-        async with place.nodes(site) as nodes:
-            return {one.node for one in await nodes.registry.nodes()} if nodes.registry else None
-    except RegistryUnreachableError:
-        return None
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._url = ""
+        self._registry: Registry | None = None
+
+    async def __aenter__(self) -> Announced:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._registry is not None:
+            await self._registry.close()
+
+    async def names(self) -> set[str] | None:
+        """None: nobody knows."""
+        from loader.errors import RegistryUnreachableError
+        from loader.registry import open_registry
+
+        url = await self._site.registry_url()
+        if url != self._url:  # the configuration names another
+            await self.__aexit__()
+            self._registry = open_registry(url, self._site.bootstrap.access) if url else None
+            self._url = url
+        try:
+            return {one.node for one in await self._registry.nodes()} if self._registry else None
+        except RegistryUnreachableError:
+            return None
 
 
 def _table(found: dict[str, Any]) -> RenderableType:

@@ -35,6 +35,7 @@ class Follower:
         self.cached: Revision | None = None  # served before, good then
         self.newest: Revision | None = None  # what the center held at the start
         self.serving = ""
+        self.address = ""  # at which this node is announced
         self._cache = cache
         self._node = node
         self._known = ""
@@ -99,7 +100,7 @@ class Follower:
     def acknowledge(self, revision: str, state: AckState, error: str = "", duration_s: float = 0.0) -> None:
         """Says what became of a revision; sent when the center can be reached, the newest word only."""
         self._latest = Acknowledgement(
-            self._node(), revision, state, error, self.serving, duration_s, time.time()
+            self._node(), revision, state, error, self.serving, duration_s, time.time(), self.address
         )
         self._send(self._latest)
 

@@ -10,6 +10,7 @@ from loader.cli.ctl.drain import drain, undrain
 from loader.cli.ctl.edit import edit
 from loader.cli.ctl.engines import engines, instances
 from loader.cli.ctl.events import events
+from loader.cli.ctl.forget import forget
 from loader.cli.ctl.get import get
 from loader.cli.ctl.history import history
 from loader.cli.ctl.kill import kill
@@ -21,7 +22,7 @@ from loader.cli.ctl.weight import weight
 
 COMMANDS = (
     get, put, edit, apply, history, diff, rollback, weight,
-    engines, instances, sessions, kill, drain, undrain, events,
+    engines, instances, sessions, kill, drain, undrain, forget, events,
 )  # fmt: skip
 
 group = typer.Typer(no_args_is_help=True, help="Operate a service: its configuration and its loaders.")

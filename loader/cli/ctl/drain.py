@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +14,10 @@ from loader.cli.operating import CenterUrl, ConfigFile, Exit, Where, run, second
 from loader.cli.output import Output, OutputForm, console, show
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from loader.operate.nodes import Node, Nodes
+    from loader.operate.site import Site
 
 LOOK_S = 0.3
 
@@ -39,8 +44,7 @@ def drain(
 ) -> None:
     """Let a loader take no new work: it leaves the registry, its readiness turns red, open sessions go on.
 
-    A loader that drains is not announced: the address that is printed is what `undrain` takes. Exit codes: 0 it
-    drains; 1 it does not answer; 2 the command line is wrong, or there is no such node.
+    Exit codes: 0 it drains; 1 it does not answer; 2 the command line is wrong, or there is no such node.
     """
     limit_s = seconds(timeout, "--timeout") if timeout else None
     run(
@@ -57,24 +61,49 @@ def undrain(
     key: ClientKey = None,
     output: OutputForm = Output.TABLE,
 ) -> None:
-    """Let a loader that drains take new work again.
+    """Let a loader that drains take new work again. It is not announced: it is asked where it was when it last was.
 
     Exit codes: as `drain`.
     """
     run(_undrain(where(center, config, None, ca, certificate, key), node, output))
 
 
-def _place(place: Where, name: str) -> Where:
-    """An address wants no center."""
-    from dataclasses import replace
+@asynccontextmanager
+async def _found(place: Where, name: str) -> AsyncIterator[tuple[Nodes, Node]]:
+    """The loader with a name or an address; an address wants no center."""
+    from loader.operate.nodes import Node
 
     if ":" in name:
-        return replace(place, addresses=(name,))
+        async with replace(place, addresses=(name,)).nodes() as nodes:
+            yield nodes, Node(name, name)
+        return
     if not place.center and not place.config:
         raise typer.BadParameter(
             f"{name} is no HOST:PORT: give --center URL or --config FILE to find a node by name"
         )
-    return place
+    async with place.site() as site, place.nodes(site) as nodes:
+        yield nodes, await _named(nodes, site, name)
+
+
+async def _named(nodes: Nodes, site: Site, name: str) -> Node:
+    """The one that is announced or, as one that drains is not, the one where it said that it is."""
+    from loader.errors import InvalidArgumentError
+    from loader.operate.nodes import Node
+    from loader.v1 import admin_pb2
+
+    try:
+        return await nodes.one(name)
+    except InvalidArgumentError:
+        said = {one.node: one.address for one in await site.center.acknowledgements()}
+        if not said.get(name):
+            raise
+    node = Node(name, said[name])
+    answer = await nodes.call(node, "ListEngines", admin_pb2.ListEnginesRequest())
+    if answer.node != name:
+        raise InvalidArgumentError(
+            f"{name} is not announced, and {answer.node} is where it was: {node.address}"
+        )
+    return node
 
 
 async def _drain(
@@ -82,15 +111,14 @@ async def _drain(
 ) -> int:
     from loader.v1 import admin_pb2
 
-    async with _place(place, name).nodes() as nodes:
-        node = await nodes.one(name)
+    async with _found(place, name) as (nodes, node):
         answer = await nodes.call(node, "Drain", admin_pb2.DrainRequest(timeout_s=limit_s, stay=not ends))
         left = answer.open_sessions
         if waits:
             left = await _emptied(nodes, node, left, ends=ends)
     value = {"node": node.name, "address": node.address, "open_sessions": left, "ends": ends}
     if output is Output.TABLE:
-        cure = "" if ends else f"; `loader ctl undrain {node.address}` lets it work again"
+        cure = "" if ends else f"; `loader ctl undrain {node.name}` lets it work again"
         typer.echo(f"{node.name} takes no new work, {left} sessions are open{cure}")
     else:
         show(value, output)
@@ -124,8 +152,7 @@ async def _emptied(nodes: Nodes, node: Node, left: int, *, ends: bool) -> int:
 async def _undrain(place: Where, name: str, output: Output) -> int:
     from loader.v1 import admin_pb2
 
-    async with _place(place, name).nodes() as nodes:
-        node = await nodes.one(name)
+    async with _found(place, name) as (nodes, node):
         await nodes.call(node, "Undrain", admin_pb2.UndrainRequest())
     if output is Output.TABLE:
         typer.echo(f"{node.name} takes new work")

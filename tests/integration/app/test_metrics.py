@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running import Running, until
 
-from loader.v1 import frame_pb2, loader_pb2
+from loader.v1 import admin_pb2, frame_pb2, loader_pb2
 
 Start = Callable[..., Running]
 Write = Callable[..., Path]
@@ -168,6 +168,38 @@ def test_bytes_that_a_stopped_host_does_not_read_are_seen(start: Start, wrapper:
         session.say(END)
         assert session.final().statistics.frames_out == 60
     wait_for(running, 0, "instance_channel_bytes_queued", **labels)
+
+
+def test_personal_resources_are_counted(start: Start, wrapper: Write) -> None:
+    """How many an engine has, and the bytes of their data; an engine without any has 0."""
+    source = """
+        from loader import Wrapper
+
+        class Holder(Wrapper):
+            def exec(self, request):
+                return {"text": "x"}
+
+            def load_resource(self, id, key, data, attributes):
+                pass
+
+            def unload_resource(self, id):
+                pass
+    """
+    running = start(
+        f"engines: {{holder: {{wrapper: {wrapper('holder', source)}}}, echo: {{wrapper: {wrapper('echo')}}}}}"
+    )
+    numbers = [
+        running.admin.LoadResource(
+            admin_pb2.LoadResourceRequest(engine="holder", key="a", data=bytes(size)), timeout=30
+        ).id
+        for size in (100, 20)
+    ]
+    found = Metrics(running)
+    assert [found.value(name, engine="holder") for name in ("resources", "resource_bytes")] == [2, 120]
+    assert [found.value(name, engine="echo") for name in ("resources", "resource_bytes")] == [0, 0]
+    running.admin.UnloadResource(admin_pb2.UnloadResourceRequest(engine="holder", id=numbers[0]), timeout=30)
+    found = Metrics(running)
+    assert [found.value(name, engine="holder") for name in ("resources", "resource_bytes")] == [1, 20]
 
 
 def test_fields_that_nobody_knows_are_counted(start: Start, wrapper: Write) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from services import LIMIT_S, PROGRAM, Service, answer, ctl, until
+from services import LIMIT_S, PROGRAM, Service, answer, ctl, until, write_wrapper
 
+from loader.center import Acknowledgement, AckState
 from loader.client import Client
 from loader.errors import KickedError, LoaderError
+from loader.registry import NodeEntry
+from loader.registry.values import entry_text
 
 NOBODY = "127.0.0.1:1"  # refuses connections
 
@@ -234,6 +237,25 @@ def test_status_is_followed_live(service: Service) -> None:
 # ---- nodes
 
 
+def test_a_status_that_is_followed_sees_a_dead_node_leave(tmp_path: Path) -> None:
+    """A folder of leases tells who lives by what changes: it is opened once."""
+    write_wrapper(tmp_path)
+    for name in ("center", "registry"):
+        (tmp_path / name).mkdir()
+    service = Service(tmp_path, f"file:{tmp_path}/center", has_registry=True)
+    service.put(f"registry: file:{tmp_path}/registry\n{service.text()}")
+    service.ask(lambda center: center.acknowledge(Acknowledgement("dead", "r", AckState.APPLIED)))
+    lease = {"beat": 1, "pid": 1, "entry": entry_text(NodeEntry("dead", "127.0.0.1:1"))}
+    (tmp_path / "registry" / "dead.json").write_text(json.dumps(lease))
+    command = [PROGRAM, "status", "--watch", "--output", "json", *service.where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            seen = [json.loads(_line_within(process, LIMIT_S).splitlines()[0]) for _ in range(2)]
+        finally:
+            process.kill()
+    assert [look["nodes"][0]["is_announced"] for look in seen] == [True, False]
+
+
 def test_sessions_are_listed_and_killed_with_a_message(service: Service) -> None:
     """The client hears it."""
     with (
@@ -275,7 +297,7 @@ def test_a_loader_that_does_not_answer_hides_no_other(service: Service) -> None:
 
 
 def test_a_drained_node_takes_no_work_until_it_is_undrained(service: Service) -> None:
-    """By name where there is a registry; it stays."""
+    """By name where there is a registry, also when it is not announced any more; it stays."""
     with service.loaders("a", "b"), Client(service.addresses["a"]) as client:
         name = "a" if service.has_registry else service.addresses["a"]
         found = answer("ctl", "drain", name, "--wait", *service.where)
@@ -283,9 +305,29 @@ def test_a_drained_node_takes_no_work_until_it_is_undrained(service: Service) ->
         with pytest.raises(LoaderError):
             client.exec("echo", {"text": "x"}, timeout_s=30)
         assert service.processes["a"].poll() is None
-        done = ctl("ctl", "undrain", service.addresses["a"])
+        done = ctl("ctl", "undrain", name, *service.where)
         assert done.returncode == 0, done.stderr
         client.exec("echo", {"text": "x"}, timeout_s=30)
+
+
+def test_nodes_that_are_gone_are_forgotten(service: Service) -> None:
+    """Those that are not announced, or those that are named; nobody takes another loader for one of them."""
+    with service.loaders("a"):
+        said = Acknowledgement("gone", "r", AckState.APPLIED, address=service.addresses["a"])
+        service.ask(lambda center: center.acknowledge(said))
+        if service.has_registry:
+            other = ctl("ctl", "undrain", "gone", *service.where)
+            assert (other.returncode, "a is where it was" in other.stderr) == (2, True), other.stderr
+        else:
+            nobody = ctl("ctl", "forget", "--yes", *service.where)
+            assert (nobody.returncode, "name the nodes" in nobody.stderr) == (2, True), nobody.stderr
+        names = [] if service.has_registry else ["gone"]
+        asked = ctl("ctl", "forget", *names, *service.where, stdin="n\n")
+        assert (asked.returncode, "Forget gone?" in asked.stderr) == (1, True), asked.stderr
+        assert answer("ctl", "forget", *names, "--yes", *service.where) == {"forgotten": ["gone"]}
+        unknown = ctl("ctl", "forget", "gone", "--yes", *service.where)
+        assert (unknown.returncode, "there are a" in unknown.stderr) == (2, True), unknown.stderr
+        assert [one["node"] for one in answer("status", *service.where)["nodes"]] == ["a"]
 
 
 def test_a_drain_that_ends_the_loader(service: Service) -> None:

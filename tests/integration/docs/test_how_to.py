@@ -163,7 +163,7 @@ def test_roll_out_a_version_and_roll_back(place: Place) -> None:
 
 
 def test_drain_a_node(place: Place) -> None:
-    """By its name, and back by its address."""
+    """By its name, and back."""
     drain, undrain = commands("drain-a-node.md")
     place.run(drain)
     place.run(undrain)
