@@ -34,9 +34,12 @@ int serve(const std::vector<std::string>& arguments, const std::string& runtime_
   options.is_python = true;
   options.runtime_name = runtime_name;
   loader::python::Library::get();
-  PythonEngine engine(std::move(driver));
+  // Both live as long as the process, which ends with this: threads of the wrapper's own may be
+  // inside them at any time, and nothing that they left running holds up the end.
+  PythonEngine& engine = *std::make_unique<PythonEngine>(std::move(driver)).release();
   const py::gil_scoped_release unlocked;
-  loader::host::HostRuntime runtime(engine, std::move(options));
+  auto& runtime =
+      *std::make_unique<loader::host::HostRuntime>(engine, std::move(options)).release();
   return runtime.run();
 }
 

@@ -235,6 +235,18 @@ def test_failed_init_tells_why_and_ends_the_host(log: Path) -> None:
         peer.close()
 
 
+def test_threads_of_a_failed_init_do_not_crash_the_host(log: Path) -> None:
+    """They may log to the last moment: the process exits with 1 all the same."""
+    peer = Peer([sys.executable, "-P", "-m", "loader.host"], log)
+    try:
+        peer.hello()
+        completion = peer.init(PROBE, {"fail": True, "busy_threads": 3}, 1)
+        assert "the model is missing" in completion.message
+        assert peer.process.wait(20) == 1
+    finally:
+        peer.close()
+
+
 def test_missing_wrapper_file_is_refused_with_the_cure(log: Path, tmp_path: Path) -> None:
     """load fails before any code of the author runs."""
     peer = Peer([sys.executable, "-P", "-m", "loader.host"], log)

@@ -19,6 +19,12 @@ def note(text: str) -> None:
     print(text, flush=True)
 
 
+def log_for_ever() -> None:
+    """What a library's own thread does while its wrapper fails."""
+    while True:
+        logging.getLogger("busy").info("still here")
+
+
 class Probe(Wrapper):
     """See the functions below."""
 
@@ -26,6 +32,8 @@ class Probe(Wrapper):
         self.config = config
         note(f"init {threading.current_thread() is threading.main_thread()}")
         if config.get("fail"):
+            for _ in range(config.get("busy_threads", 0)):
+                threading.Thread(target=log_for_ever, daemon=True).start()
             raise RuntimeError("the model is missing")
 
     def fini(self) -> None:
