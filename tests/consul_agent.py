@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from freezing import freeze
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_S = 60.0
@@ -139,7 +140,7 @@ class ConsulAgent:
     def pause(self) -> None:
         """It takes connections from now on and answers nothing."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def resume(self) -> None:
         """It answers again, what came meanwhile too."""

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from consul_agent import free_ports
+from freezing import freeze
 
 JARS = Path(__file__).resolve().parent.parent / "build" / "zookeeper"
 START_S = 60.0
@@ -77,7 +78,7 @@ class ZooKeeper:
     def pause(self) -> None:
         """It takes connections from now on and answers nothing."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def resume(self) -> None:
         assert self.process is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from freezing import freeze
 from running import Running, until
 
 from loader.client import Client, ClientSession
@@ -106,7 +107,7 @@ def test_a_stopped_host_is_a_hang(start: Start, wrapper: Write) -> None:
         idle, waiting = opened(client), opened(client)
         pid = running.instance("engine").pid
         before_s = time.monotonic()
-        psutil.Process(pid).send_signal(signal.SIGSTOP)
+        freeze(pid)
         waiting.write({"text": "into the void"})
         for session in (idle, waiting):
             error = failure_of(session)
@@ -127,8 +128,7 @@ def test_a_host_that_is_stopped_for_a_moment_lives_on(start: Start, wrapper: Wri
     with Client(running.ready["grpc"]) as client:
         session = opened(client)
         host = psutil.Process(running.instance("engine").pid)
-        host.send_signal(signal.SIGSTOP)
-        until(lambda: host.status() == psutil.STATUS_STOPPED, "it is stopped")
+        freeze(host.pid)
         session.write({"text": "later"})
         host.send_signal(signal.SIGCONT)
         assert next(session.results())["text"] == "later"
@@ -147,7 +147,7 @@ def test_a_stopped_host_that_comes_back_in_its_grace_is_replaced_all_the_same(
         pid = pid_of(session)
         index = next(i for i in (0, 1) if running.instance("engine", i).pid == pid)
         host = psutil.Process(pid)
-        host.send_signal(signal.SIGSTOP)
+        freeze(host.pid)
         until(lambda: running.log_lines("instance hung"), "the hang was noticed")
         host.send_signal(signal.SIGCONT)
         echoed(session, "in the grace")

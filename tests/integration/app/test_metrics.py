@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from freezing import freeze
 from prometheus_client.parser import text_string_to_metric_families
 from running import Running, until
 
@@ -130,7 +131,7 @@ def test_the_channel_shows_what_a_stopped_host_does_not_take(start: Start, wrapp
     sessions = [running.open_session("echo") for _ in range(16)]
     labels = {"engine": "echo", "instance": "0"}
     pid = running.instance("echo").pid
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         for session in sessions:
             session.say(frame(100_000))  # travels in shared memory, and overdraws the window
@@ -156,7 +157,7 @@ def test_bytes_that_a_stopped_host_does_not_read_are_seen(start: Start, wrapper:
     sessions = [running.open_session("echo") for _ in range(8)]
     labels = {"engine": "echo", "instance": "0"}
     pid = running.instance("echo").pid
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         for session in sessions:
             for _ in range(60):

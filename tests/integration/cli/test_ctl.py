@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from freezing import freeze
 from services import LIMIT_S, PROGRAM, Service, answer, ctl, until, write_wrapper
 
 from loader.center import Acknowledgement, AckState
@@ -172,7 +173,7 @@ def test_apply_tells_why_a_loader_went_back(service: Service, tmp_path: Path) ->
 def test_apply_gives_up_waiting_in_time(service: Service, tmp_path: Path) -> None:
     """Exit code 9; whoever has not settled is named."""
     with service.loaders("a"):
-        service.processes["a"].send_signal(19)  # SIGSTOP
+        freeze(service.processes["a"].pid)
         try:
             wanted = tmp_path / "next.yaml"
             wanted.write_text(service.text().replace("slots: 8", "slots: 9"))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from freezing import freeze
 
 from loader.consul_link import ConsulAccess
 from loader.registry import NodeEntry, open_registry
@@ -92,7 +93,7 @@ class Node:
     def pause(self) -> None:
         """It holds its connections and answers nothing."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def resume(self) -> None:
         assert self._process is not None
