@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,7 @@ class Driver:
         self._declared: dict[str, Any] = {}
         self._log: Log | None = None
         self._loop: EventLoop | None = None
+        self._starting = threading.Lock()
         self._on_loop_start: Callable[[], None] = lambda: None
 
     def load(self, directory: str, entry: str) -> None:
@@ -209,11 +211,12 @@ class Driver:
         return self._event_loop().run(value) if inspect.isawaitable(value) else value
 
     def _event_loop(self) -> EventLoop:
-        if self._loop is None:
-            from loader.host.event_loop import EventLoop  # asyncio costs 40 ms: only who uses it pays
+        with self._starting:
+            if self._loop is None:
+                from loader.host.event_loop import EventLoop  # asyncio costs 40 ms: only who uses it pays
 
-            self._loop = EventLoop(self._on_loop_start)
-        return self._loop
+                self._loop = EventLoop(self._on_loop_start)
+            return self._loop
 
     def _log_traceback(self, error: BaseException, handle: int) -> None:
         lines = traceback.format_exception(error)

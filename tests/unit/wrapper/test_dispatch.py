@@ -26,6 +26,7 @@ from loader import (
     Str,
     Wrapper,
 )
+from loader.host.driver import Driver
 from loader.testing import EngineFailure, open_wrapper
 
 INTERNAL = -8
@@ -292,6 +293,29 @@ def test_a_coroutine_that_ends_after_its_call_leaves_the_next_call_alone() -> No
         session.write({})
         assert values(session.write({})) == ["b"]
         assert values(session.end()) == ["e"]
+
+
+def test_coroutines_of_calls_that_begin_at_once_share_one_event_loop() -> None:
+    """Whichever of them starts it: one that nobody knows could neither be cancelled nor be waited for."""
+    driver = Driver()
+    loops: list[asyncio.AbstractEventLoop] = []
+    barrier = threading.Barrier(8)
+
+    async def note() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    def call() -> None:
+        barrier.wait(20)
+        driver.call(note)
+
+    threads = [threading.Thread(target=call) for _ in range(barrier.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    driver.fini()
+    assert len(loops) == barrier.parties
+    assert len(set(loops)) == 1
 
 
 def test_session_runs_its_verbs_in_order() -> None:
