@@ -12,9 +12,10 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Iterator,
     Mapping,
 )
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
 import grpc
@@ -107,7 +108,7 @@ class AsyncClient:
         """
         attempt = self._attempt(Target(engine, version), timeout_s, may_open_elsewhere)
         while True:
-            with await self._lease(attempt) as lease:
+            with await self._lease(attempt) as lease, _errors_of_cancels():
                 request = loader_pb2.DescribeRequest(engine=engine)
                 answer = await lease.stub.Describe(request, timeout=attempt.remaining_s)
                 return [messages.to_engine(one) for one in answer.engines]
@@ -126,7 +127,7 @@ class AsyncClient:
         request = messages.exec_request(wanted, items, params)
         attempt = self._attempt(wanted, timeout_s, may_call_elsewhere)
         while True:
-            with await self._lease(attempt) as lease:
+            with await self._lease(attempt) as lease, _errors_of_cancels():
                 answer = await lease.stub.Exec(request, timeout=attempt.remaining_s)
                 return [from_frame(frame) for frame in answer.frames]
 
@@ -144,7 +145,7 @@ class AsyncClient:
         request = messages.stream_request(wanted, items, params)
         attempt = self._attempt(wanted, timeout_s, may_call_elsewhere)
         while True:
-            with await self._lease(attempt) as lease:
+            with await self._lease(attempt) as lease, _errors_of_cancels():
                 call = lease.stub.ExecStream(request, timeout=attempt.remaining_s)
                 try:
                     async for answer in call:
@@ -226,7 +227,6 @@ class AsyncSession:
         self._failure: errors.LoaderError | None = None  # why the session is over
         self._opened: Opened | None = None
         self._is_ended = False
-        self._is_cancelled = False
         self._reading = asyncio.Lock()
         self._unread: deque[loader_pb2.SessionResponse] = deque()  # what a failed write found
         self.final: Final | None = None
@@ -298,7 +298,6 @@ class AsyncSession:
 
     def cancel(self) -> None:
         """Closes the session now, without waiting for results."""
-        self._is_cancelled = True
         self._call.cancel()
 
     async def __aiter__(self) -> AsyncIterator[Result]:
@@ -354,9 +353,9 @@ class AsyncSession:
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             return False
         except asyncio.CancelledError:
-            if self._is_own_cancel():
-                return False
-            raise
+            if _is_task_cancelled():
+                raise
+            return False
         return True
 
     def _end_with(self, final: loader_pb2.Final) -> None:
@@ -386,9 +385,9 @@ class AsyncSession:
                 raise self._failure from failure
             except asyncio.CancelledError:
                 self._failure = errors.CancelledError("this session was cancelled by its own client")
-                if self._is_own_cancel():
-                    raise self._failure from None
-                raise
+                if _is_task_cancelled():
+                    raise
+                raise self._failure from None
         return answer
 
     def _explained(self, failure: grpc.aio.AioRpcError) -> errors.LoaderError:
@@ -401,11 +400,6 @@ class AsyncSession:
             f"the session broke while a frame was written (loader at {self.address})"
         )
 
-    def _is_own_cancel(self) -> bool:
-        """The session was cancelled, and not the task: gRPC says both with the same exception."""
-        task = asyncio.current_task()
-        return self._is_cancelled and not (task is not None and task.cancelling())
-
     async def _raise_end(self) -> None:
         """The session is over: raises why. What has come before it is kept for whoever reads."""
         final = next((one.final for one in self._unread if one.WhichOneof("message") == "final"), None)
@@ -417,6 +411,23 @@ class AsyncSession:
             self._end_with(final)
         reason = self.final.reason if self.final else "unknown"
         raise errors.ProtocolViolationError(f"the session is over (reason {reason}): open another one")
+
+
+@contextmanager
+def _errors_of_cancels() -> Iterator[None]:
+    """What close() cancels is told as an error."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if _is_task_cancelled():
+            raise
+        raise errors.CancelledError("this call was cancelled by its own client, which is closed") from None
+
+
+def _is_task_cancelled() -> bool:
+    """The task, and not a call that it waits for: gRPC says both with the same exception."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _has_failed(feeding: asyncio.Task[None]) -> bool:

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[3]
 READY_S = 60
 
 MOODY = """
+    import time
+
     import loader
 
     class Moody(loader.Wrapper):
@@ -24,6 +26,8 @@ MOODY = """
                 yield {"n": number}
             if "fail" in request:
                 raise loader.Error(7, "bad mood")
+            while "wait" in request and not request.is_cancelled:
+                time.sleep(0.01)
 
         def create(self, params):
             return MoodySession()

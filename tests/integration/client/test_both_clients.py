@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
@@ -310,3 +311,42 @@ def test_a_task_group_learns_what_the_frames_raise(address: str) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         asyncio.run(run())
     assert caught.group_contains(KeyError, match="microphone")
+
+
+WAITING = {"count": 1, "wait": 1}
+
+
+def test_closing_the_asyncio_client_is_told_to_whoever_uses_it(address: str) -> None:
+    """loader.errors.CancelledError, of calls and sessions: asyncio's own is for tasks that somebody cancels."""
+
+    async def run() -> None:
+        client = AsyncClient(address)
+        async with client.session("moody", timeout_s=TIMEOUT_S) as session:
+            stream = client.exec_stream("moody", WAITING, timeout_s=TIMEOUT_S)
+            open_ones = [
+                asyncio.ensure_future(client.exec("moody", WAITING, timeout_s=TIMEOUT_S)),
+                asyncio.ensure_future(anext(session.results())),
+            ]
+            assert (await anext(stream))["n"] == 0  # by now the others have begun
+            open_ones.append(asyncio.ensure_future(anext(stream)))
+            await asyncio.sleep(0)
+            await client.close()
+            done, left = await asyncio.wait(open_ones, timeout=TIMEOUT_S)
+        assert not left
+        assert not [one for one in done if one.cancelled()]
+        assert {type(one.exception()) for one in done} == {errors.CancelledError}
+
+    asyncio.run(run())
+
+
+def test_closing_the_blocking_client_is_told_to_whoever_uses_it(address: str) -> None:
+    """The same."""
+    with Client(address) as client, ThreadPoolExecutor(2) as pool:
+        stream = client.exec_stream("moody", WAITING, timeout_s=TIMEOUT_S)
+        assert next(stream)["n"] == 0
+        session = client.session("moody", timeout_s=TIMEOUT_S).__enter__()
+        waiting = [pool.submit(next, stream), pool.submit(next, session.results())]
+        client.close()
+        for one in waiting:
+            with pytest.raises(errors.CancelledError):
+                one.result(TIMEOUT_S)
