@@ -85,6 +85,9 @@ def acknowledgement_from(text: str) -> Acknowledgement | None:
     try:
         values = json.loads(text)
         known = {name: values[name] for name in Acknowledgement.__dataclass_fields__ if name in values}
+        for name, value in known.items():
+            if not isinstance(value, (int, float) if name.endswith("_s") else str):
+                raise TypeError(f"{name} is {value!r}")
         return Acknowledgement(**{**known, "state": AckState(values["state"])})
     except (ValueError, TypeError, KeyError) as error:
         logger.warning("not an acknowledgement", extra={"error": str(error)})

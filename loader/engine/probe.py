@@ -124,9 +124,11 @@ def _answer_in(text: str) -> dict[str, Any] | None:
 
 def _ending(code: int, errors: str) -> str:
     """What a process that has not answered died of."""
+    from loader.engine.process import signal_name
+
     said = "; ".join(line.strip() for line in errors.splitlines()[-SHOWN_LINES:] if line.strip())
     how = (
-        f"loading it crashed the process (signal {signal.Signals(-code).name})"
+        f"loading it crashed the process (signal {signal_name(-code).removeprefix('signal ')})"
         if code < 0
         else f"loading it ended the process with exit code {code}: it must not end it"
     )

@@ -89,7 +89,7 @@ class HostProcess:
         if status is not None:
             code = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
         if code is not None and code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {signal_name(-code)}"
         why = f": {self.output.last_line}" if code == SAID_WHY and self.output.last_line else ""
         return f"exit code {code}{why}"
 
@@ -125,3 +125,11 @@ class HostProcess:
         if self.output.fd >= 0:
             loop.remove_reader(self.output.fd)
             self.output.close()
+
+
+def signal_name(number: int) -> str:
+    """In words; most real-time signals have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

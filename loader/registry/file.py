@@ -126,9 +126,9 @@ class FileRegistry:
         for path in paths:
             try:
                 texts[path.name] = path.read_text()
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):  # gone, or never an entry
                 continue
-            except (OSError, UnicodeDecodeError) as error:
+            except OSError as error:
                 raise RegistryUnreachableError(f"{path}: cannot be read: {error}") from None
         return texts
 

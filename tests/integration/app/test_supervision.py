@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,18 @@ def test_a_killed_host_is_replaced(start: Start, wrapper: Write) -> None:
     )
     assert status.pid != before
     assert running.echo("echo") == "hello"
+
+
+def test_a_host_that_dies_of_any_signal_is_replaced(start: Start, wrapper: Write) -> None:
+    """Most real-time signals have no name: the end is told by their number."""
+    number = signal.SIGRTMIN + 3
+    running = start(f"engines: {{echo: {{wrapper: {wrapper('echo')}}}}}")
+    psutil.Process(running.instance("echo").pid).send_signal(number)
+    until(
+        lambda: (s := running.instance("echo")).state == "ready" and s.restarts == 1,
+        "the replacement is ready",
+    )
+    assert [line["how"] for line in running.log_lines("host ended")] == [f"killed by signal {number}"]
 
 
 def test_an_engine_that_never_starts_is_given_up(start: Start, wrapper: Write) -> None:

@@ -35,6 +35,8 @@ def file_backend(folder: Path) -> Backend:
         (folder / "other.json").write_text('{"entry": 1}')
         (folder / "half.json").write_text('{"entry": "{')
         (folder / "notes.txt").write_text("x")
+        (folder / "bytes.json").write_bytes(b"\xff")
+        (folder / "folder.json").mkdir()
 
     return Backend(
         lambda: FileRegistry(f"file:{folder}", ttl_s=TTL_S),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -201,6 +202,22 @@ def test_a_folder_that_cannot_be_written_is_a_center_all_the_same(tmp_path: Path
         await center.acknowledge(Acknowledgement("n", "r", AckState.APPLIED))
         await center.record(await center.load(), "n")
         assert await center.acknowledgements() == []
+
+    asyncio.run(scenario())
+
+
+def test_an_acknowledgement_of_other_types_is_none(tmp_path: Path) -> None:
+    """Other programs may write there: who reads gets text where text is, and numbers."""
+    (tmp_path / "c.yaml").write_text("a")
+    good = {"node": "n", "revision": "r", "state": "applied"}
+
+    async def scenario() -> None:
+        center = open_file(tmp_path / "c.yaml")
+        await center.acknowledge(Acknowledgement("n", "r", AckState.APPLIED))
+        (said,) = (tmp_path / ".loader" / "c.yaml" / "acknowledgements").iterdir()
+        for number, wrong in enumerate(({"time_s": "x"}, {"node": 5}, {"error": None}, {"duration_s": []})):
+            (said.parent / f"{number}.json").write_text(json.dumps({**good, **wrong}))
+        assert [one.node for one in await center.acknowledgements()] == ["n"]
 
     asyncio.run(scenario())
 
