@@ -15,6 +15,7 @@ using channel::Operation;
 using channel::RecordType;
 
 constexpr int64_t kFlushAgainNs = 5'000'000;
+constexpr int kDrainReads = 256;
 constexpr const char* kNoCredit = "a result beyond its credit or of no session";
 
 // A payload of a result on its way to the client; lives as long as somebody retains it.
@@ -305,14 +306,18 @@ channel::ReadStatus HostLink::read() {
 void HostLink::drain() {
   if (is_closed_ || !is_watched_) return;
   is_draining_ = true;
-  on_events(EPOLLIN);
+  // One read may take only a part. What a process forked may write for ever.
+  for (int i = 0; i < kDrainReads; i++) {
+    const uint64_t before = record_count_;
+    on_events(EPOLLIN);
+    if (is_closed_ || record_count_ == before) return;
+  }
 }
 
 void HostLink::lose(bool is_corrupt, const std::string& why) {
   if (is_closed_) return;
-  if (is_draining_) return;
   leave();
-  owner_.on_link_lost(*this, is_corrupt, why);
+  if (!is_draining_) owner_.on_link_lost(*this, is_corrupt, why);
 }
 
 bool HostLink::fault(std::string why) {
@@ -321,6 +326,7 @@ bool HostLink::fault(std::string why) {
 }
 
 bool HostLink::on_record(channel::RecordView& record) {
+  record_count_++;
   if (is_closed_) return false;
   if (!has_hello_ && record.type != RecordType::kHello) {
     return fault("the first record is not a hello");

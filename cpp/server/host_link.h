@@ -92,6 +92,7 @@ class HostLink final : public InstanceLink, public EventSource, private channel:
   bool is_dirty_ = false;
   bool is_closed_ = false;
   bool is_draining_ = false;
+  uint64_t record_count_ = 0;
   bool has_hello_ = false;
   std::string fault_;
 
