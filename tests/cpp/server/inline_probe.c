@@ -23,6 +23,7 @@ EXPORT atomic_int probe_loaded, probe_unloaded;
 EXPORT sem_t probe_gate;
 
 static atomic_int running;
+static atomic_int threads; /* of ours: fini waits for them, as the host's table ends with it */
 static _Thread_local int depth;
 
 typedef struct session {
@@ -31,6 +32,7 @@ typedef struct session {
 } session_t;
 
 typedef struct work {
+  void (*entry)(struct work work);
   const loader_host_t* host;
   loader_handle_t call;
   int count;
@@ -94,33 +96,36 @@ static loader_status_t emit_lent(const loader_host_t* host, loader_handle_t hand
   return emit(host, handle, &item);
 }
 
-static void* emit_later(void* argument) {
-  work_t work = *(work_t*)argument;
-  free(argument);
+static void emit_later(work_t work) {
   const int sent = emit_many(work.host, work.call, work.count);
   const loader_status_t status = sent == work.count ? LOADER_OK : 7;
   work.host->finish(work.host->host, work.call, status, NULL, 0);
   probe_ended++;
-  return NULL;
 }
 
 /* The thread only emits: another call finishes this one. */
 static _Atomic loader_handle_t left_open;
 
-static void* emit_only(void* argument) {
-  const work_t work = *(work_t*)argument;
-  free(argument);
+static void emit_only(work_t work) {
   if (emit_many(work.host, work.call, work.count) < work.count) probe_refused++;
   probe_ended++;
+}
+
+static void* run_thread(void* argument) {
+  const work_t work = *(work_t*)argument;
+  free(argument);
+  work.entry(work);
+  threads--;
   return NULL;
 }
 
-static loader_status_t begin(void* (*entry)(void*), const loader_host_t* host, loader_handle_t call,
+static loader_status_t begin(void (*entry)(work_t), const loader_host_t* host, loader_handle_t call,
                              int count) {
   pthread_t thread;
   work_t* work = malloc(sizeof *work);
-  *work = (work_t){host, call, count};
-  if (pthread_create(&thread, NULL, entry, work) != 0) abort();
+  *work = (work_t){entry, host, call, count};
+  threads++;
+  if (pthread_create(&thread, NULL, run_thread, work) != 0) abort();
   pthread_detach(thread);
   return LOADER_PENDING;
 }
@@ -134,11 +139,8 @@ static void break_session(const loader_host_t* host, loader_handle_t handle, int
   if (host->finish(host->host, handle, LOADER_OK, NULL, 0) == LOADER_ERROR_CLOSED) probe_refused++;
 }
 
-static void* break_later(void* argument) {
-  const work_t work = *(work_t*)argument;
-  free(argument);
+static void break_later(work_t work) {
   break_session(work.host, work.call, work.count);
-  return NULL;
 }
 
 static loader_status_t say_count(loader_error_t* error, int count) {
@@ -210,6 +212,8 @@ static loader_status_t init(const loader_host_t* host, const loader_config_t* co
 
 static void fini(void* instance) {
   (void)instance;
+  const struct timespec pause = {0, 1000000};
+  for (int i = 0; threads > 0 && i < 30000; ++i) nanosleep(&pause, NULL);
   probe_finished++;
 }
 

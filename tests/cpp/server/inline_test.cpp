@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <semaphore.h>
 
+#include <array>
 #include <atomic>
 #include <future>
 #include <mutex>
@@ -491,6 +492,30 @@ TEST_P(Inline, AFailureInsideCreateIsToldOnceItHasSucceeded) {
   EXPECT_EQ(client.engine_code, 78);
   counters_.wait_for("destroyed", 1);
   EXPECT_EQ(counters_["reason"], LOADER_REASON_ENGINE_ERROR);
+}
+
+// Failures, finishes and results of the engine's threads meet cancels, ends and the end of the
+// instance: each session ends once, for both sides.
+TEST_P(Inline, WhatTheEnginesThreadsDoMeetsEveryEnd) {
+  constexpr int kRounds = 42;
+  const std::array<const char*, 6> keys = {"break_later", "break", "break_call",
+                                           "later",       "never", "echo"};
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int round = 0; round < kRounds; ++round) {
+    for (auto& box : boxes_) {
+      Client& client = *clients.emplace_back(std::make_unique<Client>(*box, round % 3 != 0));
+      const auto id = box->call([&] {
+        const auto opened = open(*box, client);
+        write(*box, opened, keys[round % keys.size()], "100");
+        return opened;
+      });
+      if (round % 4 == 1) box->loop.post([core = &box->core, id] { core->cancel(id); });
+      if (round % 4 == 2) box->loop.post([core = &box->core, id] { core->input_end(id); });
+      if (round % 4 == 3) box->loop.post([&client, id] { client.read(id); });
+    }
+  }
+  close();
+  for (auto& client : clients) EXPECT_TRUE(client->wait());
 }
 
 // An exec ends by its return.
