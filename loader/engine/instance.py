@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REAP_DELAY_S = 1.0
-LAST_WORDS_S = 2.0  # for the data plane's word on an end
+LAST_WORDS_S = 5.0  # for the data plane's word on an end
 UNHEALTHY_S = 30.0  # for the sessions of an instance that says it cannot go on
 
 
@@ -68,6 +68,7 @@ class Instance:
         self._how = ""  # and as the operating system does
         self._error_of: int | None = None
         self._gone: int | None = None  # the handle that the data plane has let go of
+        self._restart_s: float | None = None  # when to start again, once the data plane has said why it ended
         self._core = core
         self._on_change = on_change
         self._budget = RestartBudget()
@@ -180,6 +181,10 @@ class Instance:
         if self._is_given_up and self.state is InstanceState.BACKOFF:
             self._cancel_timers()
             self._give_up()
+        elif self._restart_s is not None:  # what was waited for
+            left_s = self._restart_s - asyncio.get_running_loop().time()
+            self._cancel_timers()
+            self._after(left_s, self._restart)
         if self.state in (InstanceState.BACKOFF, InstanceState.FAILED) and not self.has_settled:
             self._settle()
 
@@ -314,13 +319,18 @@ class Instance:
                 self._after(LAST_WORDS_S, self._give_up)
             return
         self._enter(InstanceState.BACKOFF)
-        self._after(delay_s, self._restart)
+        if self.handle is None or self._gone == self.handle:
+            self._after(delay_s, self._restart)
+        else:
+            self._restart_s = asyncio.get_running_loop().time() + delay_s
+            self._after(max(delay_s, LAST_WORDS_S), self._restart)
 
     def _give_up(self) -> None:
         logger.error("instance given up", extra={**self.fields, "reason": self.error})
         self._enter(InstanceState.FAILED)
 
     def _restart(self) -> None:
+        self._cancel_timers()
         self.restarts += 1
         self.has_settled = True
         self._enter(InstanceState.STARTING)
@@ -346,5 +356,6 @@ class Instance:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, call))
 
     def _cancel_timers(self) -> None:
+        self._restart_s = None
         while self._timers:
             self._timers.pop().cancel()

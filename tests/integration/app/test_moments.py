@@ -16,7 +16,7 @@ import psutil
 import pytest
 from running import END_S, Running, command, until
 
-from loader.v1 import admin_pb2, admin_pb2_grpc
+from loader.v1 import admin_pb2, admin_pb2_grpc, frame_pb2, loader_pb2
 
 Start = Callable[..., Running]
 Write = Callable[..., Path]
@@ -34,6 +34,8 @@ GATED = """
                 inits.write("x")
             while gate and not Path(gate).exists():
                 time.sleep(0.01)
+            if config.get("fails"):
+                raise RuntimeError("no model here")
 
         def exec(self, request):
             return {"text": request["text"]}
@@ -54,9 +56,9 @@ def gated(wrapper: Write, tmp_path: Path) -> Callable[..., str]:
     """A configuration with the gated engine."""
     path = wrapper("gated", GATED)
 
-    def text(gate: str = "", more: str = "", engine: str = "") -> str:
-        config = f"{{inits: {tmp_path}/inits, gate: '{gate and tmp_path / gate}'}}"
-        return f"{more}\nengines: {{gated: {{wrapper: {path}, config: {config}{engine}}}}}"
+    def text(gate: str = "", more: str = "", engine: str = "", fails: bool = False) -> str:
+        config = f"{{inits: {tmp_path}/inits, gate: '{gate and tmp_path / gate}', fails: {fails}}}"
+        return f"{more}\nengines:\n  gated: {{wrapper: {path}, config: {config}{engine}}}\n"
 
     return text
 
@@ -274,3 +276,35 @@ def test_a_resource_for_an_engine_that_is_replaced_in_place_comes_too_early(
     until(lambda: [state for state, _ in states(running)].count("applied") == 2, "it serves")
     held = running.admin.ListResources(admin_pb2.ListResourcesRequest(engine="gated"), timeout=20).resources
     assert [(one.id, one.key, len(one.instances)) for one in held] == [(first, "a", 2)]
+
+
+AHEAD_S = 0.5  # the main thread may be ahead of the data plane by so much, and more
+
+
+def test_why_a_host_ended_is_told_though_the_data_plane_says_it_late(
+    start: Start, gated: Callable[..., str], tmp_path: Path
+) -> None:
+    """The operating system tells the end first: nothing is concluded, and nothing started again, without the reason."""
+    library = tmp_path / "sleeper.so"
+    options = ["-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE"]
+    source = Path(__file__).parent / "sleeper.c"
+    include = Path(__file__).parents[3] / "cpp" / "include"
+    subprocess.run(["gcc", *options, "-I", include, source, "-o", library], check=True, timeout=60)
+    sleeper = f"  sleeper: {{wrapper: {library}, isolation: inline}}\n"
+    running = start(gated(more="data_plane_threads: 1") + sleeper)
+    running.file.write_text(gated("gate", "data_plane_threads: 1", fails=True) + sleeper)
+    until(lambda: (tmp_path / "inits").read_text() == "xx", "the new one initialises")
+    item = frame_pb2.Item(key="path", type=frame_pb2.ITEM_TYPE_TEXT, data=f"{tmp_path}/it".encode())
+    request = loader_pb2.ExecRequest(
+        target=loader_pb2.Target(engine="sleeper"), frame=frame_pb2.Frame(items=[item])
+    )
+    sleeping = running.engine.Exec.future(request, timeout=60)
+    until((tmp_path / "it.asleep").exists, "the data plane stands still")
+    (tmp_path / "gate").touch()
+    until(lambda: running.log_lines("host ended"), "its host has ended")
+    with pytest.raises(AssertionError):
+        until(lambda: "rolled_back" in running.log_text(), "something is concluded", AHEAD_S)
+    (tmp_path / "it.awake").touch()
+    sleeping.result()
+    state, error = until(lambda: (last := states(running)[-1])[0] == "rolled_back" and last, "it was undone")
+    assert (state, "failed at init" in error, "no model here" in error) == ("rolled_back", True, True), error
