@@ -50,6 +50,14 @@ NAME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")
 VERSION: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
 
 
+def _can_be_host(text: str) -> bool:
+    try:
+        text.encode("idna")  # what asks for its address does so, too
+    except UnicodeError:
+        return False
+    return not re.search(r"[\s/@]", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What became of one key that is not simply taken over."""
@@ -232,7 +240,7 @@ class _Conversion:
             )
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
-        if re.search(r"[\s/@]", host):
+        if not _can_be_host(host):
             comments.append(self._note(f"[{self._service}].host", f"{host!r} is no host: every address"))
             host = ""
         if not port:
@@ -245,12 +253,7 @@ class _Conversion:
         if not listen:
             return "127.0.0.1:0", ["no [wrapper].http_listen: any free port, told in the ready line"]
         host, _, port = listen.rpartition(":")
-        if (
-            not port.isascii()
-            or not port.isdigit()
-            or int(port[:9]) > MOST_PORT
-            or re.search(r"[\s/@]", host)
-        ):
+        if not port.isascii() or not port.isdigit() or int(port[:9]) > MOST_PORT or not _can_be_host(host):
             return "127.0.0.1:0", [
                 self._note("[wrapper].http_listen", f"{listen!r} is no address: a free port")
             ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loader.cli.aiges import location_of, parse_flags, processors_in
@@ -225,6 +225,7 @@ def test_what_cannot_start_says_why(tmp_path: Path, text: str, message: str) -> 
         converted("[other]\n[wrapper]\n", tmp_path)
 
 
+@example(1e63)  # a name of 64 letters
 @given(st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text("0aé ", max_size=4)))
 def test_odd_numbers_never_stop_the_start(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     """Out of range, of another type, infinite: a valid configuration all the same."""
