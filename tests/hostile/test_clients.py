@@ -14,7 +14,7 @@ import grpc
 import psutil
 import pytest
 from running import Running, until
-from scene import KIND, LIMIT_S, Scene, assert_nothing_left, hostile, running_marked
+from scene import HANGING, KIND, LIMIT_S, Scene, assert_nothing_left, hostile, running_marked
 from stalled import PREFACE, StalledClient, h2, header_block
 
 from loader.client import Client, ClientSession
@@ -123,7 +123,7 @@ def test_misuse_ends_only_its_own_session(innocent: Running, misuse: str) -> Non
 
 def test_a_frame_after_end_is_a_violation(tmp_path: Path) -> None:
     """While the engine still works on the end; later there is no session that could be violated."""
-    with hostile(tmp_path, "never_finish", "end") as scene:
+    with hostile(tmp_path, "never_finish", "end", **HANGING) as scene:
         opening = SessionRequest(open=Open(target=Target(engine="mean")))
         assert say(scene.running, [opening, END, frame(data=b"x")]) == "PROTOCOL_VIOLATION"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from running import until
-from scene import LIMIT_S, hostile
+from scene import HANGING, LIMIT_S, hostile
 
 DEADLY = ["segfault", "abort", "exit"]
 # What the client of that entry is told where the process dies: (close reason, error).
@@ -36,6 +36,6 @@ def test_a_death_in_an_entry_ends_only_its_session(tmp_path: Path, behavior: str
 @pytest.mark.parametrize("entry", list(HANGS))
 def test_an_endless_entry_is_ended_by_its_clock(tmp_path: Path, entry: str) -> None:
     """Not returning is noticed after the entry's time, and the process is replaced."""
-    with hostile(tmp_path, "loop", entry) as scene:
+    with hostile(tmp_path, "loop", entry, **HANGING) as scene:
         assert scene.provoke(entry)[:2] == HANGS[entry]
         until(lambda: scene.running.instance("mean").restarts == 1, "one restart", LIMIT_S)

@@ -9,7 +9,7 @@ from textwrap import dedent, indent
 
 import pytest
 from running import Running, until
-from scene import KIND, LIBRARIES, LIMIT_S, MEAN, Scene, hostile, running_marked
+from scene import HANGING, KIND, LIBRARIES, LIMIT_S, MEAN, Scene, hostile, running_marked
 
 from loader.client import Client
 from loader.errors import EngineDiedError, LoaderError
@@ -158,7 +158,7 @@ def test_a_native_update_that_dies_is_a_replacement(tmp_path: Path, behavior: st
 @pytest.mark.parametrize("behavior", ["segfault", "exit", "loop", "fail"])
 def test_a_native_health_that_misbehaves_is_replaced(tmp_path: Path, behavior: str) -> None:
     """It is asked while the engine serves; the neighbour never notices."""
-    with hostile(tmp_path, behavior, "health", host_timeout_ms=1000) as scene:
+    with hostile(tmp_path, behavior, "health", host_timeout_ms=1000, **HANGING) as scene:
         with contextlib.suppress(EngineDiedError):  # where a check comes before this answer has left
             assert scene.exec({"trigger": "from now on"}) == []
         until(

@@ -22,7 +22,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc  # type: ignore[import-untyped]
 
 HERE = Path(__file__).resolve().parent
-WAIT_S = 15.0
+WAIT_S = 30.0
 Metadata = Sequence[tuple[str, str | bytes]]
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ END_HEADERS = 0x4
 PADDED = 0x8
 HAS_PRIORITY = 0x20
 MAGIC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-WAIT_S = 10.0
+WAIT_S = 30.0
 Header = tuple[str | bytes, str | bytes]
 
 REQUEST: list[Header] = [

@@ -750,7 +750,7 @@ def test_a_deadline_ends_the_call_with_status_4(raw: RawClient) -> None:
 def test_a_deadline_inside_a_message_resets_with_cancel(raw: RawClient) -> None:
     """A half-sent message cannot be followed by a status."""
     raw.settings([(4, 10)])
-    raw.headers(1, request(STREAM, grpc_timeout="100m"))
+    raw.headers(1, request(STREAM, grpc_timeout="1S"))
     raw.data(1, framed(b"twenty bytes of text"))
     reply = raw.reply(1, grant=False)
     assert (len(reply.body), reply.reset) == (10, CANCEL)
@@ -759,7 +759,7 @@ def test_a_deadline_inside_a_message_resets_with_cancel(raw: RawClient) -> None:
 def test_a_deadline_needs_no_window(raw: RawClient) -> None:
     """The status comes although the client has room for no message."""
     raw.settings([(4, 0)])
-    raw.headers(1, request(STREAM, grpc_timeout="100m"))
+    raw.headers(1, request(STREAM, grpc_timeout="1S"))
     raw.data(1, framed(b"x"))
     reply = raw.reply(1)
     assert (reply.status, reply.body, reply.reset) == ("4", b"", None)
@@ -907,7 +907,7 @@ def test_a_client_that_never_reads_is_closed_after_the_stall_timeout(
     start_server: Start,
 ) -> None:
     """Bytes waiting without progress end the connection; timers keep firing meanwhile."""
-    server = start_server("--set", "write_stall_timeout_ms=200")
+    server = start_server("--set", "write_stall_timeout_ms=1500")
     with RawClient(server.port) as raw:
         raw.settings([(4, 0x7FFFFFFF)])
         raw.window(0, 0x7FFF0000)
@@ -972,7 +972,7 @@ def test_a_zero_header_table_is_obeyed(raw: RawClient) -> None:
 
 def test_keepalive_pings_and_closes_a_silent_client(connect: Callable[..., RawClient]) -> None:
     """No byte within the time: PING. No answer within the timeout: close."""
-    raw = connect("keepalive_time_ms=100", "keepalive_timeout_ms=200")
+    raw = connect("keepalive_time_ms=100", "keepalive_timeout_ms=1500")
     raw.until(lambda f: f.type == PING)
     raw.until(lambda f: f.type == PING)  # the first was answered
     raw.is_polite = False
@@ -987,7 +987,7 @@ def test_idle_connections_drain(connect: Callable[..., RawClient]) -> None:
 
 def test_old_connections_drain_and_their_calls_end(connect: Callable[..., RawClient]) -> None:
     """max_connection_age with its grace."""
-    raw = connect("max_connection_age_ms=100", "max_connection_age_grace_ms=200")
+    raw = connect("max_connection_age_ms=1000", "max_connection_age_grace_ms=200")
     raw.headers(1, request(STREAM))
     assert raw.reply(1).status == "14"
     raw.wait_closed()

@@ -20,7 +20,7 @@ Start = Callable[..., Server]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @pytest.fixture

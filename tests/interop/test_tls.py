@@ -63,10 +63,11 @@ def test_a_handshake_that_stops_is_closed_in_time(server: Server, certificates: 
         "half a hello": hello[: len(hello) // 2],
         "a whole hello": hello,
     }
+    began_s = time.monotonic()
     with connect(server) as stalled:
         stalled.sendall(sent[part])
-        took_s = closed_after(stalled)
-    assert TIMEOUT_MS / 1e3 * 0.9 < took_s < LIMIT_S / 2
+        assert closed_after(stalled) < LIMIT_S / 2
+    assert time.monotonic() - began_s > TIMEOUT_MS / 1e3 * 0.9
     server.wait_stats(lambda s: s["open_connections"] == 0)
 
 

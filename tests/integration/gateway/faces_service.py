@@ -17,7 +17,7 @@ AIGES = HERE.parent / "aiges" / "python_wrappers"
 def engines() -> dict[str, Any]:
     """One of each kind."""
     soon = {"restart": {"backoff_s": 0.01, "intensity": 100}}
-    brief = {"slots": 1, "call_timeout_ms": 500, "hang_grace_ms": 0, "admission_wait_ms": 50}
+    brief = {"slots": 1, "call_timeout_ms": 1500, "hang_grace_ms": 0, "admission_wait_ms": 300}
     return {
         "actor": {"wrapper": str(ENGINES / "actor.py"), "slots": 16, "threads": 16, **soon},
         "brief": {"wrapper": str(ENGINES / "actor.py"), **brief, **soon},

@@ -45,7 +45,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> I
         "key": str(server.key),
         "client_ca": str(authority.certificate),
     }
-    aiges = {"ws_read_timeout_s": 0.4, "ws_session_timeout_s": 1.2}
+    aiges = {"ws_read_timeout_s": 1.2, "ws_session_timeout_s": 3.5}
     config = {"tls": tls, "aiges": aiges, "engines": {"actor": engines()["actor"]}}
     folder = tmp_path_factory.mktemp("guarded")
     with pytest.MonkeyPatch.context() as patch:
@@ -126,7 +126,7 @@ def test_a_session_without_frames_is_closed(guarded: Running) -> None:
         talk.write("x")
         last = talk.rest()[-1]
         assert last["header"]["code"] == 10114
-        assert "0.4 s" in last["header"]["message"]
+        assert "1.2 s" in last["header"]["message"]
     with web.open("actor") as talk:
         (only,) = talk.rest()
         assert only["header"]["code"] == 10114
@@ -151,14 +151,14 @@ def test_a_body_that_trickles_in_is_not_waited_for(guarded: Running) -> None:
     host, _, port = guarded.ready["http"].rpartition(":")
     with socket.create_connection((host, int(port)), timeout=0.1) as client:
         client.sendall(b"POST /v1/private/actor HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{")
-        for _ in range(100):
+        for _ in range(300):
             try:
                 said = client.recv(65536)
                 break
             except TimeoutError:
                 client.sendall(b" ")
         else:
-            raise AssertionError("no answer within 10 s")
+            raise AssertionError("no answer within 30 s")
     assert said.startswith(b"HTTP/1.1 500 ")
 
 
@@ -190,7 +190,7 @@ def test_a_session_has_a_longest_time(guarded: Running) -> None:
         talk.write("x", 2, parameter={"p": {"mode": "stuck", "name": "never"}})
         last = talk.rest()[-1]
         assert last["header"]["code"] == 10114
-        assert "1.2 s" in last["header"]["message"]
+        assert "3.5 s" in last["header"]["message"]
     reason = web.do("actor", mode="reason", name="never").json["payload"]["text"]["text"]
     assert reason == "client_cancel"
 
@@ -282,7 +282,7 @@ def test_a_loader_that_ends_lets_sessions_come_to_theirs(tmp_path_factory: pytes
             until(lambda: web.do("actor").code == 10110, "new calls are refused")
             talk.write("last", 2)
             assert talk.summary() == [(0, 1, {"text": "LAST"}), (0, 2, {})]
-        assert running.process.wait(20) == 0
+        assert running.process.wait(40) == 0
         assert sockets(running) == []
     finally:
         running.__exit__(None, None, None)

@@ -181,8 +181,14 @@ def test_an_operator_may_close_it(service: Running, web: Web) -> None:
     with web.open("actor") as talk:
         talk.write("x", parameter={"p": {"name": "kicked"}})
         assert [summary_of(talk.hear())[1] for _ in range(2)] == [0, 1]
-        listed = service.admin.ListSessions(admin_pb2.ListSessionsRequest(engine="actor"), timeout=20)
-        (mine,) = [one for one in listed.sessions if one.state == "open"]
+
+        def opened() -> list[admin_pb2.SessionStatus]:
+            asked = admin_pb2.ListSessionsRequest(engine="actor")
+            listed = service.admin.ListSessions(asked, timeout=20).sessions
+            return [one for one in listed if one.state == "open"]
+
+        until(lambda: len(opened()) == 1, "those of earlier tests are over")
+        (mine,) = opened()
         kill = admin_pb2.KillSessionRequest(session_id=mine.session_id, message="enough of it")
         service.admin.KillSession(kill, timeout=20)
         (last,) = talk.rest()

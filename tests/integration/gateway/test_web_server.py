@@ -82,7 +82,7 @@ def test_a_client_that_does_nothing_is_let_go(
 ) -> None:
     """After some time: else it would hold the connection for ever."""
     monkeypatch.setattr(limits, "LINGER_S", 0.2)
-    monkeypatch.setattr(limits, "HEAD_S", 1.0)
+    monkeypatch.setattr(limits, "HEAD_S", 3.0)
     monkeypatch.setattr(pages, "PING_S", 0.5)
     monkeypatch.setattr(pages, "CLOSE_S", 0.2)
 
@@ -97,7 +97,7 @@ def test_a_client_that_does_nothing_is_let_go(
                 return [one for one in mine if one.laddr.port == int(port) and one.raddr]
 
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.settimeout(10)
+            client.settimeout(30)
             await asyncio.to_thread(client.connect, (host, int(port)))
             await asyncio.to_thread(until, held, "the connection is there")
             client.sendall(said[0])

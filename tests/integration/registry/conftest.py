@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from consul_agent import ConsulAgent
 from finder_console import console_of
 from following import Scene
-from registry_backends import Backend, consul_backend, file_backend, finder_backend
+from registry_backends import LEASE_S, TTL_S, Backend, consul_backend, file_backend, finder_backend
 from running import Running
 
 
@@ -28,19 +28,19 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Iter
         with console_of(request.getfixturevalue("shared_zookeeper"), prefix) as console:
             yield finder_backend(console)
     else:
-        yield _leased(request, tmp_path, prefix)
+        yield _leased(request, tmp_path, prefix, TTL_S)
 
 
 @pytest.fixture(params=["file", "consul"])
 def leased(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Backend:
     """Those where `beat` keeps a node; ZooKeeper knows the process itself."""
-    return _leased(request, tmp_path, prefix)
+    return _leased(request, tmp_path, prefix, LEASE_S)
 
 
-def _leased(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Backend:
+def _leased(request: pytest.FixtureRequest, tmp_path: Path, prefix: str, ttl_s: float) -> Backend:
     if request.param == "file":
-        return file_backend(tmp_path / "registry")
-    return consul_backend(request.getfixturevalue("shared_consul"), prefix)
+        return file_backend(tmp_path / "registry", ttl_s)
+    return consul_backend(request.getfixturevalue("shared_consul"), prefix, ttl_s)
 
 
 @pytest.fixture

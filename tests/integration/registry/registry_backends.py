@@ -16,7 +16,8 @@ from loader.registry.consul import ConsulRegistry
 from loader.registry.file import FileRegistry
 from loader.registry.finder import FinderRegistry
 
-TTL_S = 1.0
+TTL_S = 30.0  # of those whose leases do not end
+LEASE_S = 3.0  # of those whose leases do; a third of it may pass between two beats
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Backend:
     litter: Callable[[], None]  # another program leaves something there
 
 
-def file_backend(folder: Path) -> Backend:
+def file_backend(folder: Path, ttl_s: float = TTL_S) -> Backend:
     def litter() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "other.json").write_text('{"entry": 1}')
@@ -39,22 +40,22 @@ def file_backend(folder: Path) -> Backend:
         (folder / "folder.json").mkdir()
 
     return Backend(
-        lambda: FileRegistry(f"file:{folder}", ttl_s=TTL_S),
-        lambda: FileRegistry(f"file:{folder}-other", ttl_s=TTL_S),
+        lambda: FileRegistry(f"file:{folder}", ttl_s=ttl_s),
+        lambda: FileRegistry(f"file:{folder}-other", ttl_s=ttl_s),
         lambda node: (folder / f"{node}.json").unlink(),
         litter,
     )
 
 
-def consul_backend(agent: ConsulAgent, service: str) -> Backend:
+def consul_backend(agent: ConsulAgent, service: str, ttl_s: float = TTL_S) -> Backend:
     def litter() -> None:
         for number, meta in enumerate(({}, {"loader_0": "{half"}, {"loader_0": '{"engines": 3}'})):
             body = {"Name": service, "ID": f"other-{service}-{number}", "Port": 1, "Meta": meta}
             agent.call("PUT", "/agent/service/register", json.dumps(body).encode())
 
     return Backend(
-        lambda: ConsulRegistry(agent.url(f"services/{service}"), ConsulAccess(), ttl_s=TTL_S),
-        lambda: ConsulRegistry(agent.url(f"services/{service}-other"), ConsulAccess(), ttl_s=TTL_S),
+        lambda: ConsulRegistry(agent.url(f"services/{service}"), ConsulAccess(), ttl_s=ttl_s),
+        lambda: ConsulRegistry(agent.url(f"services/{service}-other"), ConsulAccess(), ttl_s=ttl_s),
         lambda node: agent.call("PUT", f"/agent/service/deregister/{service}-{node}"),
         litter,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from registry_backends import TTL_S, Backend, entry
+from registry_backends import LEASE_S, Backend, entry
 
 from loader.errors import LoaderError
 from loader.registry import EngineEntry, NodeEntry, Registry
@@ -166,16 +166,16 @@ def test_a_dead_node_expires_and_a_living_one_does_not(leased: Backend) -> None:
         async with contextlib.AsyncExitStack() as stack:
             living, dead, reader = [await stack.enter_async_context(opened(leased.open)) for _ in range(3)]
             news = await stack.enter_async_context(contextlib.aclosing(reader.watch()))
+            began_s = time.monotonic()
             await living.announce(entry("living"))
             await dead.announce(entry("dead"))
             beating = asyncio.create_task(beat(living))
             try:
                 await until(news, [entry("dead"), entry("living")])
-                began_s = time.monotonic()
                 await until(news, [entry("living")])
-                assert TTL_S * 0.5 < time.monotonic() - began_s < TTL_S * 5
+                assert LEASE_S * 0.5 < time.monotonic() - began_s < LEASE_S * 5
                 with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(3 * TTL_S):
+                    async with asyncio.timeout(2 * LEASE_S):
                         await anext(news)
                 assert await reader.nodes() == [entry("living")]
             finally:
@@ -236,7 +236,7 @@ def test_nothing_is_left_after_close(backend: Backend) -> None:
                 waiting = asyncio.ensure_future(anext(news))
                 await asyncio.wait((waiting,), timeout=0.3)
                 waiting.cancel()
-                await asyncio.wait((waiting,), timeout=5)
+                await asyncio.wait((waiting,), timeout=30)
                 assert waiting.cancelled()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -244,5 +244,9 @@ def test_nothing_is_left_after_close(backend: Backend) -> None:
     check(scenario)  # what the first use of a library leaves open is not ours
     threads, files = threading.active_count(), process.num_fds()
     check(scenario)
-    assert threading.active_count() <= threads, "of earlier tests some may end meanwhile"
-    assert process.num_fds() <= files
+    end_s = time.monotonic() + 30  # a thread that has closed all may not quite be gone
+    while (seen := (threading.active_count(), process.num_fds())) and time.monotonic() < end_s:
+        if seen[0] <= threads and seen[1] <= files:  # of earlier tests some may end meanwhile
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"threads, files: {threads, files} before, {seen} after")

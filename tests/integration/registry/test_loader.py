@@ -21,7 +21,7 @@ def test_a_ready_loader_is_found_and_a_draining_one_is_not(scene: Scene) -> None
     (engine,) = entry["engines"]
     assert (engine["name"], engine["slots"], engine["slots_free"], engine["weight"]) == ("echo", 4, 4, 100)
     running.admin.Drain(admin_pb2.DrainRequest(stay=True), timeout=30)
-    until(lambda: not scene.entry(), "withdrawn", 5)
+    until(lambda: not scene.entry(), "withdrawn")
     running.__exit__(None, None, None)
 
     running = scene.start()

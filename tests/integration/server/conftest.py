@@ -91,6 +91,13 @@ class Plane:
         engines: list[dict[str, Any]] = self.core.statistics()["engines"]
         return dict(engines[0]["counters"])
 
+    def wait_counters(self, **wanted: int) -> None:
+        """Until they are these; an answer may be with its client before the rest is done."""
+        deadline = time.monotonic() + WAIT_S
+        while not wanted.items() <= (found := self.counters()).items():
+            assert time.monotonic() < deadline, found
+            time.sleep(0.01)
+
     def stop(self) -> None:
         self.channel.close()
         self.core.stop()

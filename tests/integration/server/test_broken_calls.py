@@ -95,7 +95,7 @@ def test_every_deadline_brings_final_and_details(raw: RawClient) -> None:
     """Two clocks watch it, the core's and the library's: whichever is first, the end is the same."""
     streams = range(1, 81, 2)
     for stream in streams:
-        raw.headers(stream, request(SESSION, grpc_timeout=f"{200 + stream}m"))
+        raw.headers(stream, request(SESSION, grpc_timeout=f"{1000 + stream}m"))
         raw.data(stream, OPEN)
     replies = {stream: Reply() for stream in streams}
     for stream in streams:

@@ -94,7 +94,7 @@ def test_misuse_is_refused_with_a_final_and_its_name(
 
 def test_a_frame_after_end_is_refused(plane: Any) -> None:
     """PROTOCOL_VIOLATION; the session waits for a slot meanwhile, so that it cannot have finished."""
-    plane.add_echo(slots=1)
+    plane.add_echo(slots=1, admission_wait_ms=60_000)
     feed = Feed(opening())
     holder = plane.session(iter(feed))
     next(holder)
@@ -133,17 +133,14 @@ def test_a_kill_always_tells_why(plane: Any) -> None:
 
 def test_a_client_that_goes_away_frees_its_slot(plane: Any) -> None:
     """With one slot, the next session waits only for the first one's destroy."""
-    plane.add_echo(slots=1)
+    plane.add_echo(slots=1, admission_wait_ms=15_000)
     feed = Feed(opening())
     call = plane.session(iter(feed))
     assert next(call).WhichOneof("message") == "opened"
     call.cancel()
     feed.close()
-    began = time.monotonic()
     assert plane.exec(exec_request(b"x")).frames
-    assert time.monotonic() - began < 1.0
-    counters = plane.counters()
-    assert (counters["slots_used"], counters["sessions_open"]) == (0, 0)
+    plane.wait_counters(slots_used=0, sessions_open=0)
 
 
 def test_no_free_slot_is_refused_after_the_admission_wait(plane: Any) -> None:
@@ -183,7 +180,7 @@ def test_a_drain_lets_sessions_finish_and_refuses_new_ones(plane: Any) -> None:
     feed = Feed(opening(), sending(b"1"))
     call = plane.session(iter(feed))
     assert [next(call).WhichOneof("message") for _ in range(2)] == ["opened", "result"]
-    plane.core.drain(10.0)
+    plane.core.drain(WAIT_S)
     feed.put(sending(b"2"))
     assert next(call).result.items[0].data == b"2"
     feed.close()
@@ -218,7 +215,7 @@ def test_every_drain_that_ends_says_so(plane: Any) -> None:
 def test_a_stopped_instance_runs_fini_and_ends_by_itself(plane: Any) -> None:
     """instance_stopped with exit code 0."""
     instance = plane.add_echo()
-    plane.core.stop_instance(instance, 5.0)
+    plane.core.stop_instance(instance, WAIT_S)
     assert plane.wait_for("instance_stopped", instance=instance)["exit_signal"] == 0
     assert plane.processes[0].wait(WAIT_S) == 0
 

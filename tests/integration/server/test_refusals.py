@@ -187,7 +187,7 @@ def test_a_frame_over_the_limit_ends_its_session_by_protocol(plane: Any) -> None
 
 def test_a_session_that_outlives_its_deadline_gets_final(plane_with: Any) -> None:
     """The deadline of an open session: final with its counters, then the status with details."""
-    plane = plane_with(max_deadline_ms=1000)
+    plane = plane_with(max_deadline_ms=3000)
     plane.add_echo()
     call = plane.session(iter(Feed(opening(), sending(b"x"))))
     assert [next(call).WhichOneof("message") for _ in range(2)] == ["opened", "result"]
