@@ -74,6 +74,10 @@ class ConsulLink:
     def __init__(
         self, location: ConsulLocation, access: ConsulAccess, unreachable: type[LoaderError]
     ) -> None:
+        # Read before any clock runs: on a busy machine that takes longer than a call may.
+        import aiohttp  # noqa: F401
+        import consul.aio  # noqa: F401
+
         self._location = location
         self._access = access
         self._unreachable = unreachable

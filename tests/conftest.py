@@ -13,8 +13,14 @@ import loader
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import `consul_agent` by name
-# How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, not whether the code is right. In continuous integration the
+# examples are the same each time: what is judged there is a change, not luck.
+settings.register_profile(
+    "untimed",
+    deadline=None,
+    derandomize="LOADER_CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("untimed")
 
 pytest_plugins = ["consul_agent", "zookeeper_server"]

@@ -94,7 +94,7 @@ class LoaderEnd : private channel::RecordSink {
   // The first answer that fits, those before it kept for later waits. Fails the test after
   // `limit_ms`.
   Answer wait(const std::function<bool(const Answer&)>& fits, const char* what,
-              int limit_ms = 10'000);
+              int limit_ms = 60'000);
   Answer wait_for(uint64_t handle, channel::Operation operation);
   Answer wait_result(uint64_t handle);
   Answer wait_failure(uint64_t handle);
@@ -103,7 +103,7 @@ class LoaderEnd : private channel::RecordSink {
 
   // FINI; run()'s exit code. Fails the test when run() does not return in time.
   int stop();
-  int join(int limit_ms = 10'000);
+  int join(int limit_ms = 60'000);
 
  private:
   bool on_record(channel::RecordView& record) override;

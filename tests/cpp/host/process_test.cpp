@@ -53,7 +53,7 @@ class Host {
   }
   ~Host() {
     ::kill(-pid_, SIGKILL);
-    wait_status(1000);
+    wait_status(60'000);
   }
   pid_t pid() const { return pid_; }
   channel::ChannelSocket& socket() { return *endpoint_.socket; }
@@ -82,7 +82,7 @@ class Host {
       }
     } sink;
     sink.wanted = type;
-    for (int i = 0; i < 100 && !sink.is_found; ++i) {
+    for (int i = 0; i < 600 && !sink.is_found; ++i) {
       pollfd wait{socket().fd(), POLLIN, 0};
       ::poll(&wait, 1, 100);
       if (wait.revents == 0) continue;
@@ -143,8 +143,8 @@ TEST(HostProcess, EndsWithItsLoader) {
   host.create_and_trigger();
   ASSERT_TRUE(host.wait_record(RecordType::kResult));
   host.drop_lifeline();
-  EXPECT_NE(host.wait_status(5000), -1);
-  EXPECT_TRUE(host.is_group_gone(5000));
+  EXPECT_NE(host.wait_status(60'000), -1);
+  EXPECT_TRUE(host.is_group_gone(60'000));
 }
 
 // A wrapper that loops for ever does not keep the host alive after its loader.
@@ -153,10 +153,10 @@ TEST(HostProcess, ALoopingWrapperDiesWithTheLoader) {
   ASSERT_TRUE(host.wait_record(RecordType::kReady));
   host.create_and_trigger();
   host.drop_lifeline();
-  const int status = host.wait_status(6000);
+  const int status = host.wait_status(60'000);
   ASSERT_NE(status, -1);
   EXPECT_TRUE(WIFSIGNALED(status));
-  EXPECT_TRUE(host.is_group_gone(5000));
+  EXPECT_TRUE(host.is_group_gone(60'000));
 }
 
 // FINI ends it with 0.
@@ -165,7 +165,7 @@ TEST(HostProcess, StopsWhenTold) {
   ASSERT_TRUE(host.wait_record(RecordType::kReady));
   host.socket().append_body(RecordType::kFini, 0, channel::ReasonBody{LOADER_REASON_DRAIN});
   host.socket().flush();
-  const int status = host.wait_status(5000);
+  const int status = host.wait_status(60'000);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
@@ -176,7 +176,7 @@ TEST(HostProcess, ACrashIsASignal) {
     Host host(hostile(behavior));
     ASSERT_TRUE(host.wait_record(RecordType::kReady));
     host.create_and_trigger();
-    const int status = host.wait_status(10'000);
+    const int status = host.wait_status(60'000);
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal) << behavior;
   }
 }
@@ -186,7 +186,7 @@ TEST(HostProcess, EndsWithoutDescriptors) {
   Host host(hostile("close_all"));
   ASSERT_TRUE(host.wait_record(RecordType::kReady));
   host.create_and_trigger();
-  EXPECT_NE(host.wait_status(10'000), -1);
+  EXPECT_NE(host.wait_status(60'000), -1);
 }
 
 }  // namespace

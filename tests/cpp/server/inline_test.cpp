@@ -25,7 +25,7 @@ namespace {
 using namespace std::chrono_literals;
 using session::MessageView;
 
-constexpr auto kPatience = 20s;
+constexpr auto kPatience = 60s;
 constexpr session::EngineId kEngine = 1;
 constexpr session::InstanceId kInstance = 1;
 constexpr uint64_t kWindow = 64 << 10;

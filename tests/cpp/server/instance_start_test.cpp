@@ -20,7 +20,7 @@
 namespace {
 
 constexpr auto kLost = std::chrono::milliseconds(100);
-constexpr auto kLimit = std::chrono::seconds(20);
+constexpr auto kLimit = std::chrono::seconds(60);
 
 thread_local bool is_slow = false;
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "app"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "aiges"))
 
+from consul_agent import free_ports
 from plugin_command import command_of, generate
 from running import Running
 
@@ -30,8 +30,7 @@ def service(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     """`first` and `second` listen on one port; `unix` on a socket, by a shell; `thief` claims their port; `brief` has
     short limits."""
     folder = tmp_path_factory.mktemp("plugin")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     handshake = f"echo '1|1|tcp|127.0.0.1:{port}|grpc'; sleep 60"
     often = {"backoff_s": 0.05, "intensity": 1000}
     at_socket = shlex.join(command_of(code, f"unix:{folder}/socket"))
@@ -48,9 +47,9 @@ def service(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         "brief": {
             "command": command_of(code, "tcp"),
             "slots": 4,
-            "call_timeout_ms": 600,
+            "call_timeout_ms": 2000,
             "hang_grace_ms": 100,
-            "host_timeout_ms": 2000,
+            "host_timeout_ms": 5000,
             "drain_timeout_s": 1,
             "restart": often,
         },

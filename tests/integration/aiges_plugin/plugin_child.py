@@ -23,7 +23,7 @@ import inner_pb2 as pb
 import inner_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-LIMIT_S = 30
+LIMIT_S = 60
 FIELD = {"input": {"dataType": "text"}}
 PARAMETERS = {"rate": {"type": "integer"}, "result": {"type": "object"}}
 SCHEMA = {

@@ -70,7 +70,7 @@ def test_a_command_that_does_not_serve_is_told_why(script: str, text: str) -> No
 
 def test_a_command_without_a_handshake_in_time() -> None:
     """A bound below init_timeout_s, so that it is told what the command printed."""
-    message = refusal_of(shell("echo hello; sleep 60"), limit_s=1)
+    message = refusal_of(shell("echo hello; sleep 60"), limit_s=4)
     assert "it has not printed its handshake line in " in message
     assert "it printed: hello" in message
 
@@ -80,7 +80,7 @@ def test_a_port_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loader.compat.aiges.plugin.engine.ENDING_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    message = refusal_of(shell(f"echo '1|1|tcp|127.0.0.1:{port}|grpc'; sleep 60"), limit_s=1)
+    message = refusal_of(shell(f"echo '1|1|tcp|127.0.0.1:{port}|grpc'; sleep 60"), limit_s=4)
     assert f"at 127.0.0.1:{port} its health check failed: " in message
 
 

@@ -14,7 +14,7 @@ from xsf_client import ServiceError, Xsf, payload
 from loader import errors
 from loader.client import Client, Item, Result
 
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_a_client_that_does_not_read_holds_up_nobody(client: Client) -> None:
     with client.session("first", many, timeout_s=LIMIT_S) as slow:
         slow.write({"input": "a"})
         # Less than a thread of a wrapper would be held up.
-        assert told(client, "first", timeout_s=10, mode="wait", gate="3000")  # behind 9 MB
+        assert told(client, "first", timeout_s=13, mode="wait", gate="3000")  # behind 9 MB
         results = slow.results()
         texts = [bytes(next(results).items[0].data) for _ in range(3000)]
         assert texts == [str(number).encode() * 1000 for number in range(3000)]

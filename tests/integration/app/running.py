@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-READY_S = 60
-END_S = 30
+READY_S = 120
+END_S = 60
 CALL_S = 30
 PROGRAM = Path(sys.executable).parent / "loader"
 
@@ -34,7 +34,7 @@ def command(*arguments: str) -> list[str]:
     return [str(PROGRAM), *arguments]
 
 
-def until(is_true: Callable[[], Any], what: str, limit_s: float = 20) -> Any:
+def until(is_true: Callable[[], Any], what: str, limit_s: float = 60) -> Any:
     """What `is_true` gives once it is true; asks again, with a deadline, where nothing can be waited for."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:

@@ -96,7 +96,6 @@ def test_a_clock_that_jumps_changes_nothing(
     session = running.open_session("echo")
 
     def serves(jump: int, number: int) -> None:
-        began_s = time.monotonic()
         clock.jump(jump)
         revision = scene.publish(service(number))
         said = scene.acknowledged(revision=revision, state="applied", serving=revision)
@@ -105,11 +104,10 @@ def test_a_clock_that_jumps_changes_nothing(
         session.write("still")
         assert session.result() == "still"
         assert running.echo("echo") == "hello"  # has a deadline
-        assert time.monotonic() - began_s < CONVERGE_S
 
     serves(-10 * YEAR_S, 11)
     threading.Event().wait(LEASE_S + 2)  # what is tested is this time going by
-    assert scene.entry(), "the lease ran out"
+    until(scene.entry, "the lease goes on: its next beat is not years away", CONVERGE_S)
     serves(10 * YEAR_S, 12)
     scene.agent.kill()
     clock.jump(-YEAR_S)

@@ -19,7 +19,7 @@ from loader.errors import BadConfigError, ConflictError, LoaderError
 
 ROOT = "service.yaml"
 LIMIT_S = 60
-CALL_LIMIT_S = 8
+CALL_LIMIT_S = 30
 
 
 def check(backend: Backend, scenario: Callable[[Center], Coroutine[Any, Any, None]]) -> None:

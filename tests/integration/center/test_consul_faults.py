@@ -17,9 +17,10 @@ from loader.consul_link import CALL_S, ConsulAccess
 from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
 
 ROOT = "service.yaml"
-LIMIT_S = 90
-UNREACHABLE_LIMIT_S = 20  # a blocking query of 5 s, a sixteenth more, and the time of one call
-BACK_LIMIT_S = 15
+LIMIT_S = 180
+UNREACHABLE_LIMIT_S = 40  # a blocking query of 5 s, a sixteenth more, and the time of one call
+BACK_LIMIT_S = 30
+STILL_S = 4  # for which the machine may stand still; less than a blocking query, or one more call
 
 
 def check(center: Center, scenario: Callable[[Center], Coroutine[Any, Any, None]]) -> None:
@@ -102,7 +103,7 @@ def test_a_server_that_lost_its_data_is_believed_again(start_consul: Callable[..
             began_s = time.monotonic()
             agent.put(f"speech/config/{ROOT}", "new")
             assert text_of(await waiting) == "new"
-            assert time.monotonic() - began_s < 1
+            assert time.monotonic() - began_s < STILL_S
 
     check(center_of(agent), scenario)
 
@@ -129,7 +130,7 @@ def test_a_server_that_hangs_is_noticed_and_believed_again(start_consul: Callabl
             ]
             results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
             assert all(isinstance(one, CenterUnreachableError) for one in results), results
-            assert time.monotonic() - began_s < CALL_S + 1
+            assert time.monotonic() - began_s < CALL_S + STILL_S
             assert isinstance(await asyncio.wait_for(waiting, UNREACHABLE_LIMIT_S), CenterUnreachableError)
             agent.resume()
             assert text_of(await within(BACK_LIMIT_S, news)) in ("a", "b")
@@ -149,11 +150,11 @@ def test_a_dead_first_address_and_one_that_hangs_are_passed_over(
     async def scenario(center: Center) -> None:
         began_s = time.monotonic()
         known = (await center.load()).name
-        assert time.monotonic() - began_s < CALL_S + 1
+        assert time.monotonic() - began_s < CALL_S + STILL_S
         began_s = time.monotonic()
         for _ in range(5):
             await center.load()
-        assert time.monotonic() - began_s < CALL_S
+        assert time.monotonic() - began_s < CALL_S + STILL_S
         async with contextlib.aclosing(center.watch(known)) as news:
             waiting = asyncio.ensure_future(anext(news))
             await nothing_for(0.3, waiting)

@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
+import pytest
 from consul_agent import ConsulAgent
 from following import CONVERGE_S, NODE, Scene, metric, service, status
 from running import Running, command, until
+
+from loader.v1 import admin_pb2
 
 UNKNOWN_KEY = "engines:\n  echo:\n    wrapper: echo.py\n    slotz: 4\n"
 
 
 def test_a_change_in_consul_changes_the_loader(quiet_scene: Scene) -> None:
-    """Started from the center, acknowledged, recorded once, changed within a second; the session that is open stays."""
+    """Started from the center, acknowledged, recorded once, changed in about a second, though now and then the machine
+    stands still; the session that is open stays."""
     scene = quiet_scene
     first = scene.publish(service(10))
     running = scene.start()
     said = scene.acknowledged(revision=first, state="applied", serving=first)
     assert (said["node"], said["error"]) == (NODE, "")
     session = running.open_session("echo")
-    put_s = time.time()
-    second = scene.publish(service(11))
-    said = scene.acknowledged(revision=second, state="applied", serving=second)
-    assert said["time_s"] - put_s < 1.0
-    assert status(running).revision == second
+    revisions, took_s = [first], []
+    for drain_s in range(11, 16):
+        put_s = time.time()
+        revisions.append(scene.publish(service(drain_s)))
+        said = scene.acknowledged(revision=revisions[-1], state="applied", serving=revisions[-1])
+        took_s.append(said["time_s"] - put_s)
+    assert statistics.median(took_s) < 1.5, took_s
+    assert status(running).revision == revisions[-1]
     session.write("still")
     assert session.result() == "still"
     session.end()
     until(
         lambda: (
             set(scene.agent.keys(f"{scene.prefix}/history/"))
-            == {f"{scene.prefix}/history/{name}" for name in (first, second)}
+            == {f"{scene.prefix}/history/{name}" for name in revisions}
         ),
-        "both revisions in the history",
+        "all revisions in the history",
     )
 
 
@@ -139,7 +148,7 @@ def test_it_starts_from_its_cache_and_converges_when_consul_is_back(scene: Scene
     newer = scene.publish(service(12))
     scene.acknowledged(revision=newer, state="applied", serving=newer)
     until(scene.entry, "announced again", CONVERGE_S)
-    assert metric(running, "registry_reachable") == 1
+    until(lambda: metric(running, "registry_reachable") == 1, "it knows that", CONVERGE_S)
     assert running.echo("echo") == "hello"
 
 
@@ -212,16 +221,34 @@ def test_sessions_are_served_while_consul_hangs(scene: Scene) -> None:
             assert running.echo("echo") == "hello"
             session.write("still")
             assert session.result() == "still"
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 20  # of calls that wait for a center each takes five
 
     served()
     until(lambda: metric(running, "center_reachable") == 0, "noticed", CONVERGE_S)
     served()
-    assert status(running).revision_state == "stale"
+    until(lambda: status(running).revision_state == "stale", "said to be stale", CONVERGE_S)
     scene.agent.resume()
     scene.acknowledged(revision=good, state="applied")
     until(lambda: metric(running, "center_reachable") == 1, "back", CONVERGE_S)
     session.end()
+
+
+def test_a_drain_is_answered_when_it_has_begun(scene: Scene) -> None:
+    """Though the registry hangs, and withdrawing takes its time: nothing is taken after the answer, and an Undrain
+    that follows it lasts."""
+    scene.publish(service())
+    running = scene.start()
+    until(scene.entry, "announced", CONVERGE_S)
+    scene.agent.pause()
+    running.admin.Drain(admin_pb2.DrainRequest(stay=True), timeout=30)
+    with pytest.raises(grpc.RpcError) as refused:
+        running.echo("echo")
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    running.admin.Undrain(admin_pb2.UndrainRequest(), timeout=30)
+    assert running.echo("echo") == "hello"
+    scene.agent.resume()
+    until(scene.entry, "announced again", CONVERGE_S)
+    assert running.echo("echo") == "hello"
 
 
 def test_a_consul_that_lost_everything_is_told_again(scene: Scene) -> None:

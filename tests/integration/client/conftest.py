@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-READY_S = 60
+READY_S = 120
 
 MOODY = """
     import time

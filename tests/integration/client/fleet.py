@@ -23,13 +23,13 @@ from loader.registry import NodeEntry, open_registry
 from loader.v1 import admin_pb2, admin_pb2_grpc
 
 ROOT = Path(__file__).resolve().parents[3]
-READY_S = 60
-END_S = 40
+READY_S = 120
+END_S = 60
 TIMEOUT_S = 30.0
 NOBODY = "127.0.0.1:1"  # refuses connections
 
 
-def until(is_true: Callable[[], Any], what: str, limit_s: float = 20) -> Any:
+def until(is_true: Callable[[], Any], what: str, limit_s: float = 60) -> Any:
     """What `is_true` gives once it is true; asks again, with a deadline, where nothing can be waited for."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:

@@ -215,7 +215,7 @@ def test_the_deadline_holds_over_all_nodes(fleet: Fleet, client: Client, tmp_pat
         began_s = time.monotonic()
         with pytest.raises((errors.DeadlineExceededError, errors.NoFreeSlotError)):
             balanced.exec("echo", {"n": 1}, timeout_s=0.3)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 15
 
 
 def test_the_callers_mistake_is_not_repeated_elsewhere(fleet: Fleet, client: Client) -> None:
@@ -229,7 +229,7 @@ def test_a_registry_without_nodes_says_so(tmp_path: Path) -> None:
         Client(f"file:{tmp_path}") as client,
         pytest.raises(errors.EngineUnavailableError, match="no node is announced"),
     ):
-        client.exec("echo", {"n": 1}, timeout_s=0.5)
+        client.exec("echo", {"n": 1}, timeout_s=TIMEOUT_S)
 
 
 def test_a_registry_out_of_reach_says_so() -> None:

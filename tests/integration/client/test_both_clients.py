@@ -194,13 +194,13 @@ def test_the_deadline_ends_a_stream(client: Any) -> None:
             yield {"n": 1}
             time.sleep(0.005)  # a pace, as a microphone has
 
-    with client.session("moody", timeout_s=0.4) as session, pytest.raises(errors.DeadlineExceededError):
+    with pytest.raises(errors.DeadlineExceededError), client.session("moody", timeout_s=0.5) as session:
         list(session.stream(frames()))
 
 
 def test_the_deadline_ends_a_session_that_waits(client: Any) -> None:
     """Nothing is written, nothing comes."""
-    with client.session("moody", timeout_s=0.3) as session, pytest.raises(errors.DeadlineExceededError):
+    with pytest.raises(errors.DeadlineExceededError), client.session("moody", timeout_s=0.5) as session:
         list(session.results())
 
 

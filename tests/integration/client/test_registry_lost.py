@@ -109,5 +109,5 @@ def test_a_drain_reaches_clients_through_consul(fleet: Fleet, client: Client) ->
     """The withdrawal is seen by the blocking query."""
     assert serving(fleet, client) == {"a", "b", "c"}
     fleet.nodes["a"].drain()
-    until(lambda: {one.node for one in client.nodes} == {"b", "c"}, "the withdrawal is seen", 5)
+    until(lambda: {one.node for one in client.nodes} == {"b", "c"}, "the withdrawal is seen")
     assert serving(fleet, client) == {"b", "c"}

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from consul_agent import free_ports
 from running import until
 from zookeeper_server import ZooKeeper
 
@@ -62,8 +63,10 @@ class Companion:
                 pass
 
         ThreadingHTTPServer.allow_reuse_address = True
+        self._port = (
+            self._port or free_ports(1)[0]
+        )  # none that the kernel gives to others while it is stopped
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
-        self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:

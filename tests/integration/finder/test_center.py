@@ -24,9 +24,9 @@ from loader.errors import BadConfigError, CenterUnreachableError, LoaderError
 from loader.registry import NodeEntry
 from loader.registry.finder import FinderRegistry
 
-LIMIT_S = 60
-NEWS_LIMIT_S = 15
-AWAY_LIMIT_S = 20  # the silence that kazoo allows, and one call
+LIMIT_S = 120
+NEWS_LIMIT_S = 30
+AWAY_LIMIT_S = 40  # the silence that kazoo allows, and one call
 LOCAL = "127.0.0.1"
 
 
@@ -395,8 +395,10 @@ def test_a_zookeeper_that_is_killed_is_told_once_and_comes_back(
             async with asyncio.timeout(AWAY_LIMIT_S):
                 assert await waiting == first
             await asyncio.to_thread(console.push, toml(console.service, "11"), "2")
-            assert value_of(await told(news)) == "11"
-            assert console.consumers() == [LOCAL]
+            while not isinstance(found := await told(news), Revision):
+                pass  # a call takes a second at most here: too little for a machine that stands still
+            assert value_of(found) == "11"
+            await asyncio.to_thread(until, lambda: console.consumers() == [LOCAL], "it is a consumer again")
 
     check(console, scenario)
 
@@ -419,7 +421,7 @@ def test_a_zookeeper_that_hangs_is_out_of_reach(
             try:
                 async with asyncio.timeout(AWAY_LIMIT_S):
                     assert isinstance(await waiting, CenterUnreachableError)
-                async with asyncio.timeout(8):
+                async with asyncio.timeout(AWAY_LIMIT_S):
                     await center.close()
             finally:
                 console.zookeeper.resume()
@@ -556,7 +558,7 @@ def test_nothing_is_left_after_close(console: Console) -> None:
     check(console, scenario)  # what the first use of a library leaves open is not ours
     threads, files = threading.active_count(), process.num_fds()
     check(console, scenario)
-    until(lambda: (threading.active_count(), process.num_fds()) <= (threads, files), "all is closed", 5)
+    until(lambda: (threading.active_count(), process.num_fds()) <= (threads, files), "all is closed", 30)
 
 
 def test_what_comes_after_close_opens_nothing(console: Console) -> None:

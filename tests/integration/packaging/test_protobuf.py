@@ -26,9 +26,11 @@ print(google.protobuf.__version__)
 
 def pip(*arguments: str) -> str:
     """What pip prints; the test is skipped where no index answers."""
-    done = subprocess.run([*PIP, *arguments], capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"the package index cannot be reached: {done.stderr.strip().splitlines()[-1]}")
+    try:
+        done = subprocess.run([*PIP, *arguments], capture_output=True, text=True, timeout=120, check=True)
+    except subprocess.SubprocessError as error:  # refused, or too slow
+        said = getattr(error, "stderr", None) or str(error)
+        pytest.skip(f"the package index cannot be reached: {str(said).strip().splitlines()[-1]}")
     return done.stdout
 
 

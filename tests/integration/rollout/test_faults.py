@@ -111,7 +111,7 @@ def test_an_instance_that_says_it_is_ill_is_replaced(start: Start, wrapper: Writ
     """
     flag = tmp_path / "ill"
     running = start(
-        f"engines: {{echo: {{wrapper: {wrapper('ill', source)}, host_timeout_ms: 400, config: {{flag: {flag}}}}}}}"
+        f"engines: {{echo: {{wrapper: {wrapper('ill', source)}, host_timeout_ms: 2000, config: {{flag: {flag}}}}}}}"
     )
     session = running.open_session("echo")
     before = running.instance("echo").pid

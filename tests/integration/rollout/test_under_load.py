@@ -24,7 +24,7 @@ REPLACEMENTS = int(os.environ.get("REPLACEMENTS", "10"))
 SESSIONS = int(os.environ.get("SESSIONS", "40"))
 IS_PROOF = "CHANGES" in os.environ
 # Elsewhere other programs may have the processor; the bound then only finds what does not move at all.
-APPLIED_WITHIN_S = 1.0 if IS_PROOF else 10.0
+APPLIED_WITHIN_S = 1.0 if IS_PROOF else 20.0
 
 
 def config(wrapper: Path, version: int, queue_limit: int) -> str:
@@ -69,7 +69,7 @@ def test_replacements_lose_no_session_and_nothing_grows(start: Start, wrapper: W
             running.rewrite(config(wrapper(), version, 1000))
             record = ended(running, before)
             assert record.state == "applied", record
-            until(lambda: len(deployments(running)) == 1, "the old one has ended", 60)
+            until(lambda: len(deployments(running)) == len(running.hosts()) == 1, "the old one has ended", 60)
             sizes.append((loader.memory_info().rss, loader.num_fds(), len(running.hosts())))
     print(
         f"\n{REPLACEMENTS} replacements, {load.versions.total()} sessions, first and last size: {sizes[0]} {sizes[-1]}"
@@ -79,5 +79,4 @@ def test_replacements_lose_no_session_and_nothing_grows(start: Start, wrapper: W
     alone(running)
     settled = sizes[len(sizes) // 3]
     assert sizes[-1][0] - settled[0] < 16 << 20, sizes
-    assert abs(sizes[-1][1] - settled[1]) <= 4, sizes
-    assert {hosts for _, _, hosts in sizes} == {1}
+    until(lambda: loader.num_fds() - settled[1] <= 4, f"descriptors are closed: {sizes}")

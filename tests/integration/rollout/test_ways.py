@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -14,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from freezing import freeze
 from load import Load
 from running import END_S, Running, runs, until
 from versioned import UPDATING
@@ -21,6 +21,7 @@ from watching import alone, change, deployments, ended, open_at, rollouts, versi
 
 from loader.client import Client
 from loader.client.watching import NO_NODE_S
+from loader.engine.deployment import FINI_S
 from loader.v1 import loader_pb2
 
 Start = Callable[..., Running]
@@ -249,8 +250,10 @@ def test_changes_that_arrive_together_are_one(start: Start, wrapper: Write) -> N
     """Of ten within a moment only the last is applied whole."""
     running = start(config(wrapper(), "1", "queue_limit: 1"))
     before = rollouts(running)[0]
+    freeze(running.process.pid)  # so that it is a moment for the loader, however long it takes here
     for number in range(2, 12):
         running.rewrite(config(wrapper(), "1", f"queue_limit: {number}"))
+    running.process.send_signal(signal.SIGCONT)
     ended(running, before)
     until(lambda: rollouts(running)[0].state == "applied", "the last is applied")
     assert len(rollouts(running)) <= 4, [one.state for one in rollouts(running)]
@@ -300,11 +303,9 @@ def test_the_end_of_the_loader_ends_a_rollout(
     until(lambda: (tmp_path / "gate.reached").exists(), "the new one initialises")
     family = running.hosts()
     waiting = open_at(running, ECHO) if keys else None
-    began_s = time.monotonic()
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(END_S) == 0
-    assert time.monotonic() - began_s < 8
-    assert not [host for host in family if runs(host)]
+    assert running.process.wait(FINI_S) == 0  # one that has begun has so long for its fini
+    until(lambda: not [host for host in family if runs(host)], "no host is left")
     if waiting is not None:
         with pytest.raises(grpc.RpcError) as caught:
             list(waiting.call)
@@ -335,11 +336,11 @@ def test_a_second_signal_still_says_goodbye(start: Start, wrapper: Write) -> Non
 
 def test_a_loader_that_was_stopped_accuses_nobody(start: Start, wrapper: Write) -> None:
     """Time in which the loader itself did not run is not held against its hosts."""
-    running = start(config(wrapper(), "1", "host_timeout_ms: 400"))
+    running = start(config(wrapper(), "1", "host_timeout_ms: 1500"))
     session = running.open_session("echo")
     before = running.instance("echo").pid
-    running.process.send_signal(signal.SIGSTOP)
-    threading.Event().wait(1.5)  # what is tested is this time going by
+    freeze(running.process.pid)
+    threading.Event().wait(4)  # what is tested is this time going by
     running.process.send_signal(signal.SIGCONT)
     session.write("a")
     assert session.result() == "1:a"

@@ -24,7 +24,7 @@ def follower(center: Center, cache: RevisionCache | None) -> Follower:
 
 async def until_some(ask: Callable[[], Awaitable[Sequence[object]]]) -> None:
     """Waits until there is an answer that is not empty."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if await ask():
                 return

@@ -117,7 +117,7 @@ def test_nobody_waits_where_the_log_is_not_read(pipe: tuple[int, int]) -> None:
         started = time.monotonic()
         for number in range(sent):
             log.info("event", extra={"number": number, "rest": "x" * 100})
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 60
         found = b""
         for _ in range(1_000):
             found += os.read(reader, 65_536)

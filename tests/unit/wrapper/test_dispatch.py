@@ -335,7 +335,7 @@ def test_failed_create_raises_and_destroys_nothing() -> None:
 
 def test_cancel_ends_a_coroutine_before_destroy() -> None:
     """A coroutine gets CancelledError, its `finally` completes, and destroy comes after."""
-    with open_wrapper(Recording, timeout_s=0.2) as engine:
+    with open_wrapper(Recording, timeout_s=2) as engine:
         session = engine.create(way="sleeper")
         with pytest.raises(TimeoutError):
             session.write({})
