@@ -158,14 +158,14 @@ TEST(Hostile, CreateMayEmit) {
 TEST(Hostile, AHealthCheckThatHangsIsABadAnswer) {
   NativeEngine engine;
   auto setup = setup_of("hostile", hostile("rest", "health"), 2);
-  setup.call_timeout_ns = 1'000'000'000;
+  setup.call_timeout_ns = 400'000'000;
   LoaderEnd loader(engine, setup);
   loader.start();
   trigger(loader, 1);
   loader.health();
   const Answer answer = loader.wait_for(0, Operation::kHealth);
   EXPECT_EQ(answer.status, LOADER_ERROR_INTERNAL);
-  EXPECT_EQ(answer.text, "the health check did not return within 1000 ms");
+  EXPECT_EQ(answer.text, "the health check did not return within 400 ms");
   serves_on(loader, 2);
 }
 

@@ -10,13 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import grpc
-import pytest
 from consul_agent import ConsulAgent
 from following import CONVERGE_S, NODE, Scene, metric, service, status
 from running import Running, command, until
-
-from loader.v1 import admin_pb2
 
 UNKNOWN_KEY = "engines:\n  echo:\n    wrapper: echo.py\n    slotz: 4\n"
 
@@ -231,24 +227,6 @@ def test_sessions_are_served_while_consul_hangs(scene: Scene) -> None:
     scene.acknowledged(revision=good, state="applied")
     until(lambda: metric(running, "center_reachable") == 1, "back", CONVERGE_S)
     session.end()
-
-
-def test_a_drain_is_answered_when_it_has_begun(scene: Scene) -> None:
-    """Though the registry hangs, and withdrawing takes its time: nothing is taken after the answer, and an Undrain
-    that follows it lasts."""
-    scene.publish(service())
-    running = scene.start()
-    until(scene.entry, "announced", CONVERGE_S)
-    scene.agent.pause()
-    running.admin.Drain(admin_pb2.DrainRequest(stay=True), timeout=30)
-    with pytest.raises(grpc.RpcError) as refused:
-        running.echo("echo")
-    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    running.admin.Undrain(admin_pb2.UndrainRequest(), timeout=30)
-    assert running.echo("echo") == "hello"
-    scene.agent.resume()
-    until(scene.entry, "announced again", CONVERGE_S)
-    assert running.echo("echo") == "hello"
 
 
 def test_a_consul_that_lost_everything_is_told_again(scene: Scene) -> None:
