@@ -52,12 +52,12 @@ class Nodes:
             return [Node(address, address) for address in self.addresses]
         if self.registry is None:
             raise InvalidArgumentError(
-                "no loader to ask: the service has no registry: give --address HOST:PORT of each loader"
+                "no loader to ask: the service has no registry: give the HOST:PORT of each loader"
             )
         found = [Node(one.node, one.address) for one in await self.registry.nodes()]
         if not found:
             raise InvalidArgumentError(
-                f"{self.registry.url}: no loader is announced: start one, or give --address HOST:PORT"
+                f"{self.registry.url}: no loader is announced: start one, or give its HOST:PORT"
             )
         return found
 
