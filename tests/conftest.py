@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import loader
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+# A background job of a script ignores SIGINT, and so would every command that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import `consul_agent` by name
 # How long an example takes says how busy the machine is, not whether the code is right. In continuous integration the
 # examples are the same each time: what is judged there is a change, not luck.
